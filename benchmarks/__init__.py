@@ -1,0 +1,1 @@
+"""Side-by-side timings against named peers; not installed with the package."""

@@ -1,0 +1,1 @@
+"""What Muster is timed against: scripts that do the same work another way."""

@@ -1,0 +1,1 @@
+"""Settings: typed models and the YAML they read."""

@@ -1,0 +1,129 @@
+"""What an environment is: where rows are read, where candidates and records go, and how runs work.
+
+Source: the design's "Environments". No setting may carry a secret: an address with a password in it
+is refused, and the message does not repeat it.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath
+from typing import Annotated, Literal, Self
+from urllib.parse import parse_qsl, urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from conf.program import Identifier, Settings
+
+_SECRET = re.compile(r"password|passwd|pwd|secret|token", re.IGNORECASE)
+_MIB = 1 << 20
+
+
+def _without_secret(address: str) -> str:
+    parts = urlsplit(address)
+    if parts.password or any(_SECRET.search(key) for key, _ in parse_qsl(parts.query)):
+        raise PydanticCustomError(
+            "secret",
+            "an address with a password in it",
+            {
+                "expected": "an address without a password (use PGPASSWORD or a service file)",
+                "given": "one with a password",
+            },
+        )
+    return address
+
+
+def _with_scheme(*schemes: str) -> AfterValidator:
+    known = " or ".join(f"{scheme}://" for scheme in schemes)
+
+    def check(address: str) -> str:
+        if not address.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            raise PydanticCustomError("scheme", "another kind", {"expected": f"a URL of {known}"})
+        return address
+
+    return AfterValidator(check)
+
+
+Address = Annotated[str, Field(min_length=1), AfterValidator(_without_secret)]
+TableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+AvroCodec = Annotated[
+    Literal["snappy", "zstandard", "deflate", "null"],
+    BeforeValidator(lambda codec: "null" if codec is None else codec),
+]
+
+
+class Warehouse(Settings):
+    """The database that programs query.
+
+    ``tables`` gives DuckDB its views: a name and the Parquet behind it, which is a path, a pattern,
+    a URL or ``package:<package>/<file>`` for data that an installed package carries.
+    """
+
+    url: Annotated[Address, _with_scheme("duckdb", "sqlite", "postgresql")]
+    tables: Annotated[dict[TableName, Address], Field(default_factory=dict)]
+
+    @model_validator(mode="after")
+    def _tables_of_duckdb(self) -> Self:
+        if self.tables and not self.url.startswith("duckdb://"):
+            raise PydanticCustomError(
+                "tables", "tables over files", {"expected": "tables only with a duckdb:// url"}
+            )
+        return self
+
+
+class Lake(Settings):
+    """Where Avro records go; without ``sync_key`` (hex) each lake draws its own and keeps it."""
+
+    root: Address
+    sync_key: Annotated[str, Field(pattern=r"^([0-9a-f]{2}){16,64}$")] | None = None
+    codec: AvroCodec = "snappy"
+
+
+class Store(Settings):
+    """Where candidates are kept for serving; ``store: null`` leaves them in the lake alone."""
+
+    url: Annotated[Address, _with_scheme("sqlite")]
+
+
+class Runs(Settings):
+    """How the work of a run is cut; none of these settings changes what a run writes.
+
+    ``units_per_run`` days go into one pipeline run, ``frame_rows`` rows into a frame, ``read_days``
+    days into one query; files over ``split_bytes`` bytes are read in ranges; keyed work is spread
+    over ``shards``; ``threads`` decode ahead and encode behind.
+    """
+
+    units_per_run: Annotated[int, Field(gt=0)] = 92
+    frame_rows: Annotated[int, Field(gt=0)] = 65536
+    read_days: Annotated[int, Field(gt=0)] = 14
+    split_bytes: Annotated[int, Field(ge=_MIB)] = 64 * _MIB
+    shards: Annotated[int, Field(gt=0, le=4096)] = 16
+    threads: Annotated[int, Field(gt=0, le=64)] = 2
+    beam_options: tuple[str, ...] = ("--runner=FnApiRunner",)
+
+
+class Environment(Settings):
+    """An environment as its YAML file says it; ``{out}`` in an address is the run's folder."""
+
+    name: Identifier
+    warehouse: Warehouse
+    source_root: Address | None = None
+    lake: Lake
+    store: Store | None
+    runs: Runs = Runs()
+
+    def with_out(self, out: str | PurePath) -> Environment:
+        """Return this environment with ``{out}`` filled in.
+
+        >>> from conf.load import load_environment
+        >>> load_environment("local").with_out("demo").lake.root
+        'demo/lake'
+        """
+
+        def filled(value: object) -> object:
+            if isinstance(value, dict):
+                return {key: filled(inner) for key, inner in value.items()}
+            return value.replace("{out}", str(out)) if isinstance(value, str) else value
+
+        return Environment.model_validate({k: filled(v) for k, v in self.model_dump().items()})

@@ -1,0 +1,1 @@
+"""What is submitted: the command line and the jobs behind it."""

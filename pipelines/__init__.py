@@ -1,0 +1,1 @@
+"""Beam pipelines: sources, the kernel step, sinks."""

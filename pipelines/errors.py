@@ -1,0 +1,120 @@
+"""What can go wrong around a pipeline; each message names place, expected and found."""
+
+from __future__ import annotations
+
+
+class PipelineError(Exception):
+    """Base of this package's errors."""
+
+
+class StorageFailed(PipelineError):
+    """The storage refused or broke."""
+
+    def __init__(self, root: str, key: str, found: str) -> None:
+        super().__init__(f"{root}: cannot reach '{key}': {found}")
+
+
+class ObjectNotFound(PipelineError):
+    """There is no object of that key."""
+
+    def __init__(self, root: str, key: str) -> None:
+        super().__init__(f"{root}: expected an object '{key}', found none")
+
+
+class WarehouseFailed(PipelineError):
+    """The warehouse cannot be reached, or refused a statement."""
+
+    def __init__(self, url: str, what: str, found: str) -> None:
+        super().__init__(f"warehouse {url}: {what}: {found}")
+
+
+class MisplacedRows(PipelineError):
+    """A query gave rows of a day that it was not asked for."""
+
+    def __init__(self, source: str, expected: str, found: str) -> None:
+        super().__init__(
+            f"source '{source}': expected rows of {expected}, found rows of {found}; "
+            "the query must select the half-open range $1 to $2 of its partition column, "
+            "ordered by time"
+        )
+
+
+class NothingToRead(PipelineError):
+    """A source has no file or table for a unit."""
+
+    def __init__(self, source: str, unit: str, expected: str) -> None:
+        super().__init__(f"source '{source}', unit {unit}: expected {expected}, found nothing")
+
+
+class Unbalanced(PipelineError):
+    """Rows went missing or came twice: nothing of the unit is published."""
+
+    def __init__(self, unit: str, read: int, accounted: int) -> None:
+        super().__init__(
+            f"unit {unit}: expected {read} rows (read) to be accounted for, found {accounted} "
+            "(written + deduplicated + quarantined + rejected)"
+        )
+
+
+class TooMuchQuarantined(PipelineError):
+    """More of a source is damaged than the program accepts."""
+
+    def __init__(self, unit: str, expected: float, found: float, rows: int) -> None:
+        super().__init__(
+            f"unit {unit}: expected at most {expected:.2%} of the rows in quarantine "
+            f"(quarantineThreshold), found {found:.2%} ({rows} rows)"
+        )
+
+
+class PublishedOtherwise(PipelineError):
+    """A unit was published before, with other content."""
+
+    def __init__(self, unit: str, key: str, difference: str) -> None:
+        super().__init__(
+            f"unit {unit}: {key} is published already and differs: {difference}. "
+            "Published units never change; run with another --out, or remove that folder first"
+        )
+
+
+class StoreError(PipelineError):
+    """Base of everything that a candidate store raises."""
+
+
+class UnknownStore(StoreError):
+    """The store's URL names no kind of store that there is."""
+
+
+class StoreNotFound(StoreError):
+    """There is no store at this place."""
+
+
+class NotAStore(StoreError):
+    """What lies at this place is not a candidate store, or one of another layout."""
+
+
+class StoreBusy(StoreError):
+    """Another writer holds the store."""
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be read or written now: disk full, no permission, damaged file."""
+
+
+class InvalidItem(StoreError):
+    """A candidate cannot be stored as it is."""
+
+
+class AlreadyExists(StoreError):
+    """A candidate with this key is in the store already."""
+
+
+class VersionConflict(StoreError):
+    """A candidate's version is not the one that its update was made from."""
+
+
+class UnitChanged(StoreError):
+    """A unit was applied before, with other content."""
+
+
+class InvalidCursor(StoreError):
+    """A cursor does not belong to this query."""

@@ -1,0 +1,83 @@
+"""The Avro lake: where its objects are, and the sync markers that its files share.
+
+```
+_lake.json                                             the key of the lake's sync markers
+fragments/<record type>/<program>/<unit>/<name>.avro   what runs wrote
+units/<job>/<program>/<unit>.json                      one published unit: its balance and fragments
+```
+
+A fragment counts once a published unit names it; nothing else in the lake makes it visible.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipelines.storage import Storage
+from schemas.codec import Encoder
+from schemas.container import sync_marker
+from schemas.registry import RecordType
+
+_ABOUT = "_lake.json"
+
+
+@dataclass(frozen=True, slots=True)
+class LakeSettings:
+    """Where the lake is; ``sync_key`` (hex) fixes the key of a lake that is made anew."""
+
+    root: str
+    codec: str
+    sync_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A fragment that was written."""
+
+    record_type: str
+    key: str
+    rows: int
+    size: int
+    sha256: str
+
+
+class Lake:
+    """An open lake; opening one that is not there makes it."""
+
+    def __init__(self, settings: LakeSettings) -> None:
+        self.storage = Storage(settings.root)
+        self.codec = settings.codec
+        key = settings.sync_key or secrets.token_hex(32)
+        self.storage.create(_ABOUT, json.dumps({"syncKey": key}).encode())
+        self._key = bytes.fromhex(json.loads(self.storage.read(_ABOUT))["syncKey"])
+
+    def encoder(self, record: RecordType) -> Encoder:
+        """Return the encoder of one record type, with the lake's marker for it."""
+        return Encoder(record, self.codec, sync=sync_marker(self._key, record.fingerprint))
+
+    def write_fragment(
+        self, record: RecordType, folder: str, name: str, blocks: Sequence[bytes], rows: int
+    ) -> Receipt:
+        """Write one fragment; its name is made of its content, so a retry overwrites itself."""
+        parts = [self.encoder(record).header, *blocks]
+        digest = hashlib.sha256()
+        for part in parts:
+            digest.update(part)
+        key = f"{fragments(record.name, folder)}/{name}-{digest.hexdigest()[:16]}.avro"
+        self.storage.write(key, parts)
+        return Receipt(record.name, key, rows, sum(map(len, parts)), digest.hexdigest())
+
+    def remove_strays(self, folder: str, record_types: Sequence[str], keep: set[str]) -> None:
+        """Remove a unit's fragments that no attempt will name: what a killed run left behind."""
+        for name in record_types:
+            found = self.storage.list(fragments(name, folder))
+            self.storage.delete(o.key for o in found if o.key not in keep)
+
+
+def fragments(record_type: str, folder: str) -> str:
+    """Return where a unit's fragments of one record type are; ``folder`` is program/unit."""
+    return f"fragments/{record_type}/{folder}"

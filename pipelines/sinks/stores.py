@@ -1,0 +1,25 @@
+"""Opens the candidate store that a URL names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipelines.errors import UnknownStore
+from pipelines.sinks.sqlite_store import SqliteStore
+from pipelines.sinks.store import CandidateStore
+
+_SQLITE = "sqlite:///"
+
+
+def open_store(url: str, *, write: bool, ranked_by: str = "response") -> CandidateStore:
+    """Open the store at ``url``: ``sqlite:///relative/file`` or ``sqlite:////absolute/file``.
+
+    ``ranked_by`` names the score that orders the channel index. A store that is missing is made
+    for writing. Raises ``UnknownStore``, ``StoreNotFound``, ``NotAStore``, ``StoreBusy`` (at once,
+    when there is another writer) and ``StoreUnavailable``.
+    """
+    if not url.startswith(_SQLITE) or url == _SQLITE:
+        raise UnknownStore(
+            f"expected a store URL like '{_SQLITE}out/candidates.sqlite', found {url!r}"
+        )
+    return SqliteStore(Path(url.removeprefix(_SQLITE)), write=write, ranked_by=ranked_by)

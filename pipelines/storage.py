@@ -1,0 +1,106 @@
+"""Object storage behind one small interface: local folders, S3, GCS, Azure (obstore).
+
+Keys are relative to a root such as ``/data/out/lake`` or ``s3://bucket/lake``. A put is atomic: the
+object is there whole or not at all. ``create`` never replaces: it is how a unit becomes visible.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import LocalStore, from_url
+
+from pipelines.errors import ObjectNotFound, StorageFailed
+
+#: What obstore calls a local file that it has not finished writing.
+_STAGED = re.compile(r"#\d+$")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object as a listing shows it."""
+
+    key: str
+    size: int
+    etag: str | None
+
+
+class Storage:
+    """Objects below one root."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root.rstrip("/")
+        with self._named(""):
+            self._store: Any = (
+                from_url(self.root)
+                if "://" in self.root
+                else LocalStore(Path(self.root).absolute(), mkdir=True)
+            )
+
+    def read(self, key: str) -> bytes:
+        """Return an object's bytes.
+
+        Raises:
+            ObjectNotFound: there is no such object.
+            StorageFailed: the storage refused or broke.
+        """
+        with self._named(key):
+            return bytes(obstore.get(self._store, key).bytes())
+
+    def read_range(self, key: str, start: int, end: int) -> memoryview:
+        """Return bytes ``start`` to ``end`` (excluded) of an object, without copying them."""
+        with self._named(key):
+            return memoryview(obstore.get_range(self._store, key, start=start, end=end))
+
+    def write(self, key: str, parts: Sequence[bytes]) -> None:
+        """Write an object, whole, over whatever was there; its bytes are those of ``parts``."""
+        with self._named(key):
+            obstore.put(self._store, key, iter(parts), use_multipart=False)
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Write an object unless its key is taken; say whether it was written."""
+        with self._named(key):
+            try:
+                obstore.put(self._store, key, data, mode="create")
+            except AlreadyExistsError:
+                return False
+            return True
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """Yield the objects below ``prefix`` (a folder) in the order of their keys."""
+        with self._named(prefix):
+            pages = obstore.list(self._store, prefix or None)
+            found = sorted((meta for page in pages for meta in page), key=lambda m: str(m["path"]))
+        for meta in found:
+            yield StoredObject(str(meta["path"]), int(meta["size"]), meta.get("e_tag"))
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove objects; one that is not there is no fault."""
+        for key in keys:
+            with self._named(key), suppress(FileNotFoundError):
+                obstore.delete(self._store, key)
+
+    def sweep_staged(self) -> None:
+        """Remove what a killed process left half-written; only local folders show such files."""
+        if "://" in self.root:
+            return
+        for path in Path(self.root).rglob("*#*"):
+            if path.is_file() and _STAGED.search(path.name):
+                path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _named(self, key: str) -> Iterator[None]:
+        """Turn the storage's own errors into ours, which name root and key."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise ObjectNotFound(self.root, key) from error
+        except (BaseError, OSError, ValueError) as error:
+            raise StorageFailed(self.root, key, str(error).split("\n\nDebug source")[0]) from error

@@ -1,0 +1,1 @@
+"""Avro schemas: registry, container format, frame <-> Avro codec."""
