@@ -3,6 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 UV := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --no-header pyproject.toml
@@ -16,8 +17,8 @@ help: ## List the targets.
 $(VENV)/.%: infra/lock/%.txt pyproject.toml setup.py
 	@test -x $(BIN)/python || $(PYTHON) infra/new_venv.py $(VENV)
 	@echo "installing $< into $(VENV)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $<
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(PIP) --require-hashes --only-binary :all: --no-binary pyspark -r $<
+	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
 demo: $(VENV)/.demo ## Run the main job on real data; writes below ./demo only.
@@ -60,7 +61,7 @@ lock: ## Resolve the lock files anew from pyproject.toml.
 	@test -x $(BIN)/python || $(PYTHON) infra/new_venv.py $(VENV)
 	@$(BIN)/python -m pip install --quiet uv
 	@$(UV) --extra checkout --extra demo -o infra/lock/demo.txt
-	@$(UV) --extra checkout --extra demo --extra train --extra test -o infra/lock/test.txt
+	@$(UV) --extra checkout --extra demo --extra train --extra bench --extra test -o infra/lock/test.txt
 	@$(UV) --extra checkout --extra bench -o infra/lock/bench.txt
 
 dist: $(VENV)/.test ## Build the source distribution that Dataflow's --setup_file uses.

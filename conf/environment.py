@@ -87,7 +87,10 @@ class Store(Settings):
 
 
 class Runs(Settings):
-    """How the work of a run is cut; none of these settings changes what a run writes.
+    """How the work of a run is cut; no setting changes which rows a run writes.
+
+    ``frame_rows`` and ``split_bytes`` decide where blocks and fragments are cut, so they count as
+    part of a run's configuration.
 
     ``units_per_run`` days go into one pipeline run, ``frame_rows`` rows into a frame, ``read_days``
     days into one query; files over ``split_bytes`` bytes are read in ranges; keyed work is spread

@@ -44,12 +44,28 @@ def chain_of(program: Program) -> tuple[str, ...]:
     return tuple(steps)
 
 
-def gather(folder: Path, units: tuple[str, ...]) -> tuple[UnitResult, ...]:
-    """Return the outcome of every unit, in order; one that left none has failed."""
-    return tuple(_unit(folder / f"{unit}.json", unit) for unit in units)
+def tiers_of(program: Program) -> tuple[str, ...]:
+    """Name the program's bands from the lowest to the highest."""
+    return tuple(tier.name for tier in program.bands.tiers) if program.bands else ()
 
 
-def _unit(path: Path, unit: str) -> UnitResult:
+def gather(
+    folder: Path, units: tuple[str, ...], tiers: tuple[str, ...] = ()
+) -> tuple[UnitResult, ...]:
+    """Return the outcome of every unit, in order; one that left none has failed.
+
+    ``tiers`` gives the order in which bands are shown.
+    """
+    return tuple(_unit(folder / f"{unit}.json", unit, tiers) for unit in units)
+
+
+def forget(folder: Path, units: tuple[str, ...]) -> None:
+    """Remove what an earlier run of the same name said of the units."""
+    for unit in units:
+        (folder / f"{unit}.json").unlink(missing_ok=True)
+
+
+def _unit(path: Path, unit: str, tiers: tuple[str, ...]) -> UnitResult:
     if not path.is_file():
         return UnitResult(unit, "failed", error="the run ended before it came to this unit")
     said = json.loads(path.read_text())
@@ -59,7 +75,7 @@ def _unit(path: Path, unit: str) -> UnitResult:
         said["status"],
         _balance(said["balance"]),
         _stages(counted),
-        (*_scores(counted), *_labels(counted)),
+        (*_scores(counted), *_labels(counted, tiers)),
         said["fragments"],
         said["bytes"],
         said["error"],
@@ -107,10 +123,13 @@ def _scores(counted: Tally) -> list[Histogram]:
     ]
 
 
-def _labels(counted: Tally) -> list[Histogram]:
+def _labels(counted: Tally, tiers: tuple[str, ...]) -> list[Histogram]:
     columns = dict.fromkeys(key[1] for key in counted if key[0] == tally.LABEL)
-    return [Histogram(column, *zip(*_values(counted, column), strict=True)) for column in columns]
+    return [_histogram(counted, column, tiers if column == "band" else ()) for column in columns]
 
 
-def _values(counted: Tally, column: str) -> list[tuple[str, int]]:
-    return [(key[2], n) for key, n in counted.items() if key[:2] == (tally.LABEL, column)]
+def _histogram(counted: Tally, column: str, order: tuple[str, ...]) -> Histogram:
+    """Count the values of a column: those of ``order`` first, all of them, then any others."""
+    counts = {key[2]: n for key, n in counted.items() if key[:2] == (tally.LABEL, column)}
+    labels = dict.fromkeys((*order, *counts))
+    return Histogram(column, tuple(labels), tuple(counts.get(label, 0) for label in labels))

@@ -22,7 +22,7 @@ from conf.load import fingerprint, load_environment, load_program, model_bytes
 from conf.program import AvroConnector, OnnxModel, Program, WarehouseConnector
 from jobs.days import DateRange
 from jobs.errors import WrongUse
-from jobs.outcomes import chain_of, gather
+from jobs.outcomes import chain_of, forget, gather, tiers_of
 from jobs.results import RunResult, UnitResult
 from pipelines.chain import Chain, Purpose, columns_needed
 from pipelines.context import RunContext
@@ -60,6 +60,7 @@ class SolicitJob:
         if len(settings.data_connectors) > 1:
             names = [connector.source_id for connector in settings.data_connectors]
             raise WrongUse(f"program '{program}': expected one data connector, found {names}")
+        settings = _of_connector(settings)
         overrides = map(settings.for_marketplace, settings.marketplace_overrides)
         models = {
             model.path: model_bytes(program, model.path)
@@ -178,6 +179,30 @@ class SolicitJob:
         )
 
 
+#: What rows of several marketplaces are compared by, or counted by: it must be one for all.
+_SHARED = ("dedupe", "capacity", "bands", "experiments", "features", "dataConnectors")
+
+
+def _of_connector(program: Program) -> Program:
+    """Return the program as it is for the connector's marketplace, or for rows of several.
+
+    Raises:
+        WrongUse: rows of several marketplaces come together, and one overrides what they share.
+    """
+    marketplace = program.data_connectors[0].marketplace
+    if marketplace is not None:
+        return program.for_marketplace(marketplace)
+    for code, override in sorted(program.marketplace_overrides.items()):
+        shared = sorted(set(override) & set(_SHARED))
+        if shared:
+            raise WrongUse(
+                f"program '{program.program_id}': marketplaceOverrides.{code}: expected nothing "
+                f"that rows of several marketplaces share, found {shared}; give the marketplace "
+                "a connector, and so a program, of its own"
+            )
+    return program
+
+
 def run(job: SolicitJob) -> RunResult:
     """Run every unit of the job and gather the results; failed units do not stop the others.
 
@@ -189,11 +214,13 @@ def run(job: SolicitJob) -> RunResult:
         skipped = (UnitResult(unit, "skipped", error=reason) for unit in job.days.units)
         return _result(job, tuple(skipped), started)
     job.check()
+    forget(job.folder / "units", job.days.units)
     Lake(job.lake).storage.sweep_staged()
     for units in job.waves():
         with beam.Pipeline(options=_options(job.environment)) as pipeline:
             build(pipeline, job.solicitation(units))
-    return _result(job, gather(job.folder / "units", job.days.units), started)
+    found = gather(job.folder / "units", job.days.units, tiers_of(job.program))
+    return _result(job, found, started)
 
 
 def _options(environment: Environment) -> PipelineOptions:

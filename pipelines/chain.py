@@ -75,9 +75,9 @@ class Chain:
 
     def _kernels(self, connection: Connection) -> Iterator[Kernel]:
         yield Conform(self.connector, self.program.marketplaces)
-        special = self.program.marketplace_overrides if self.connector.marketplace is None else {}
+        special = self.program.marketplace_overrides
         if not special:
-            yield from self._decisions(self._effective(self.connector.marketplace), connection)
+            yield from self._decisions(self.program, connection)
             return
         yield ByMarketplace(
             {
@@ -86,9 +86,6 @@ class Chain:
             },
             tuple(self._decisions(self.program, connection)),
         )
-
-    def _effective(self, marketplace: str | None) -> Program:
-        return self.program.for_marketplace(marketplace) if marketplace else self.program
 
     def _decisions(self, program: Program, connection: Connection) -> Iterator[Kernel]:
         yield Filters(program.filter_chain, _lookups(program, connection))
