@@ -43,5 +43,5 @@ def test_the_runner_that_is_used_shuffles_frames() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded on Linux alone")
 def test_threads_of_the_runner_still_break_a_shuffle_of_frames() -> None:
-    """When this fails, the fault is mended: let environments use multi_threading, and say so."""
-    assert not any(finishes("multi_threading") for _ in range(2))
+    """One run in a few breaks. When this fails, the fault is mended: let environments use it."""
+    assert not all(finishes("multi_threading") for _ in range(6))
