@@ -12,6 +12,9 @@ from transforms.kernel import UnitContext
 
 LOGICAL = datetime(2017, 3, 1, 23, 59, 59, 999_000, tzinfo=UTC)
 CONTEXT = UnitContext("reviews", "2017-03-01", "run", LOGICAL)
+# where ranges begin and end, so that an offset read wrongly moves a date across
+EDGES = [datetime(2017, 1, 1), datetime(2017, 2, 1), datetime(2017, 3, 2), datetime(2017, 3, 9)]
+NEARBY = st.timedeltas(timedelta(hours=-15), timedelta(hours=15))
 WELL_FORMED = st.builds(
     lambda moment, minutes, spec, zulu: (
         moment.replace(tzinfo=UTC).isoformat(timespec=spec).replace("+00:00", "Z")
@@ -19,7 +22,7 @@ WELL_FORMED = st.builds(
         else moment.replace(tzinfo=timezone(timedelta(minutes=minutes))).isoformat(timespec=spec)
     ),
     st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30))
-    | st.datetimes(datetime(2016, 12, 20), datetime(2017, 3, 20)),
+    | st.builds(lambda edge, hours: edge + hours, st.sampled_from(EDGES), NEARBY),
     st.integers(-14 * 60, 14 * 60),
     st.sampled_from(["minutes", "seconds", "milliseconds", "microseconds"]),
     st.booleans(),
@@ -53,8 +56,8 @@ def broken(draw: st.DrawFn) -> str:
 
 RANGES = st.builds(
     DateRange,
-    earliest=st.dates(date(2016, 12, 25), date(2017, 2, 20)),
-    latest_days_ahead=st.integers(0, 14),
+    earliest=st.sampled_from([day.date() for day in EDGES[:2]]),
+    latest_days_ahead=st.sampled_from([0, 7]),
 )
 
 
