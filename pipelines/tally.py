@@ -11,6 +11,8 @@ from collections.abc import Iterable
 
 import polars as pl
 
+from transforms.tallies import tally as count_reasons
+
 Tally = Counter[tuple[str, ...]]
 
 #: Tag of the outputs that carry (unit, tally).
@@ -54,14 +56,8 @@ def of_stage(stage: str, rows_in: int, passed: int, rejected: int, seconds: floa
 
 
 def of_rejections(rejected: pl.DataFrame) -> Tally:
-    """Count rejections by filter type, filter and reason code."""
-    keys = ["filterType", "filterId", "reasonCode"]
-    return Counter(
-        {
-            (REJECTED, *row[:-1]): row[-1]
-            for row in rejected.group_by(keys).len().sort(keys).iter_rows()
-        }
-    )
+    """Count rejections by filter type, filter and reason code (property 38)."""
+    return Counter({(REJECTED, *key): count for *key, count in count_reasons(rejected).iter_rows()})
 
 
 def of_labels(frame: pl.DataFrame, columns: Iterable[str]) -> Tally:
