@@ -18,7 +18,7 @@ class FeatureJoin:
     """Adds a customer's features as they were known for the unit's day; rejects nothing.
 
     ``features`` has ``customerId`` (String), ``date`` (Date) and one numeric or Boolean column for
-    each of ``columns``, at most one row a customer and day (rows without either are left out).
+    each of ``columns``, at most one row a customer and day (a row without either matches nothing).
     Input: ``customerId`` (String). Output: ``columns`` as Float64, null where the store knows
     nothing of the customer on that day. Rows keep their order and number.
 
@@ -70,15 +70,11 @@ def _tidy(features: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
         dtype = features.schema[column]
         if not (dtype.is_numeric() or dtype == pl.Boolean):
             raise FeatureNotNumeric("features", column, dtype)
-    return (
-        features.select(
-            pl.col("customerId").cast(pl.String),
-            pl.col("date").cast(pl.Date),
-            pl.col(columns).cast(pl.Float64),
-        )
-        .drop_nulls(KEY)
-        .sort("date", "customerId")
-    )
+    return features.select(
+        pl.col("customerId").cast(pl.String),
+        pl.col("date").cast(pl.Date),
+        pl.col(columns).cast(pl.Float64),
+    ).sort("date", "customerId")
 
 
 def _refuse_duplicates(features: pl.DataFrame) -> None:

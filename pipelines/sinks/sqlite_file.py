@@ -33,7 +33,7 @@ CREATE TABLE candidates (
 );
 CREATE UNIQUE INDEX by_key ON candidates (pk, sk);
 CREATE INDEX by_date ON candidates (date_pk, date_sk);
-CREATE INDEX by_update ON candidates (updated_pk);
+CREATE INDEX by_update ON candidates (updated_pk) WHERE updated_pk <> date_pk;
 CREATE INDEX by_ttl ON candidates (ttl);
 CREATE TABLE candidate_channels (
     channel_pk TEXT NOT NULL,

@@ -159,9 +159,10 @@ class SqliteStore:
     def export(self, program: str, day: date) -> Iterator[Item]:
         """Yield every item created or updated that day, as of the first one that is asked for."""
         key = date_key(program, day.isoformat())
-        query = f"SELECT {ITEM_COLUMNS} FROM candidates c WHERE date_pk = ? OR updated_pk = ?"
+        that_day = "date_pk = ? OR (updated_pk = ? AND updated_pk <> date_pk)"
+        query = f"SELECT {ITEM_COLUMNS} FROM candidates c WHERE {that_day} ORDER BY pk, sk"
         with sqlite_file.translated(self._path):
-            for row in self._connection.execute(f"{query} ORDER BY pk, sk", (key, key)):
+            for row in self._connection.execute(query, (key, key)):
                 yield item_of_row(row)
 
     def close(self) -> None:

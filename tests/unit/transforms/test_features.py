@@ -59,7 +59,7 @@ def test_only_the_named_columns_are_joined() -> None:
     assert passed.columns == ["_row", "customerId", "kept", "visits"]
 
 
-def test_rows_of_the_store_without_a_customer_or_a_day_are_left_out() -> None:
+def test_rows_of_the_store_without_a_customer_or_a_day_match_nothing() -> None:
     nowhere = [(None, None, 5, True), (None, date(2017, 3, 2), 5, True), ("a", None, 5, True)]
     blank = pl.DataFrame(nowhere, STORE.schema, orient="row")
     joined = FeatureJoin(pl.concat([STORE, blank, blank]), ("visits",))
