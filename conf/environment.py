@@ -60,7 +60,7 @@ class Warehouse(Settings):
     a URL or ``package:<package>/<file>`` for data that an installed package carries.
     """
 
-    url: Annotated[Address, _with_scheme("duckdb", "sqlite", "postgresql")]
+    url: Annotated[Address, Field(pattern=r"^[a-z][a-z0-9]*://")]
     tables: Annotated[dict[TableName, Address], Field(default_factory=dict)]
 
     @model_validator(mode="after")

@@ -24,11 +24,10 @@ from pipelines.sources.cut import Cutter
 from pipelines.sources.entry import Entry, Part
 from transforms.kernel import ROW
 
-_DRIVERS = {
-    "duckdb": "adbc_driver_duckdb.dbapi",
-    "sqlite": "adbc_driver_sqlite.dbapi",
-    "postgresql": "adbc_driver_postgresql.dbapi",
-}
+#: Databases in a file: their drivers take its path.
+_FILES = ("duckdb", "sqlite")
+#: Databases that convert times to the zone of their session.
+_ZONED = ("duckdb", "postgresql")
 _DAY = "_day"
 
 
@@ -53,7 +52,8 @@ class Warehouse:
     """Where a warehouse is: a URL, and for DuckDB the Parquet behind each table name.
 
     ``duckdb://`` is in memory; ``duckdb:///file``, ``sqlite:///file`` and ``postgresql://...`` are
-    what they say. Passwords come from the driver's own means (PGPASSWORD, a service file).
+    what they say; any other URL goes whole to the ADBC driver of its scheme. Passwords come from
+    the driver's own means (PGPASSWORD, a service file).
     """
 
     url: str
@@ -65,11 +65,8 @@ class Warehouse:
         Raises:
             WarehouseFailed: no driver for the URL, no such database, or a table's file is missing.
         """
-        scheme = urlsplit(self.url).scheme
-        if scheme not in _DRIVERS:
-            raise WarehouseFailed(self.url, "connect", f"expected one of {sorted(_DRIVERS)}")
-        driver: Any = importlib.import_module(_DRIVERS[scheme])
-        target = self.url if scheme == "postgresql" else self.url.partition("://")[2][1:]
+        driver = self._driver()
+        target = self.url.partition("://")[2][1:] if self._scheme in _FILES else self.url
         try:
             opened = driver.connect(target) if target else driver.connect()
         except driver.Error as error:
@@ -81,9 +78,22 @@ class Warehouse:
             undo.pop_all()
         return connection
 
+    @property
+    def _scheme(self) -> str:
+        return urlsplit(self.url).scheme
+
+    def _driver(self) -> Any:
+        """Import the driver: ``adbc_driver_<scheme>``, as all ADBC drivers are called."""
+        package = f"adbc_driver_{self._scheme}"
+        try:
+            return importlib.import_module(f"{package}.dbapi")
+        except ModuleNotFoundError as error:
+            expected = f"expected the Python package '{package}', found none installed"
+            raise WarehouseFailed(self.url, "connect", expected) from error
+
     def _prepare(self, connection: Connection) -> None:
         """Make the session's zone UTC, which bound times are in, and give tables their names."""
-        if not self.url.startswith("sqlite:"):
+        if self._scheme in _ZONED:
             connection.execute("SET TimeZone = 'UTC'", "set the time zone")
             connection.opened.commit()
         for name, where in sorted(self.tables.items()):

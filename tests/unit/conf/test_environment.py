@@ -76,7 +76,7 @@ def test_known_warehouses(url: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "path"),
     [
-        ({"warehouse": {"url": "mysql://host"}}, "warehouse.url"),
+        ({"warehouse": {"url": "host/database"}}, "warehouse.url"),
         ({"warehouse": {"url": "sqlite:///a", "tables": {"t": "t.parquet"}}}, "warehouse"),
         ({"warehouse": {"url": "duckdb://", "tables": {"t; --": "x"}}}, "warehouse.tables.t; --"),
         ({"lake": {"root": "x", "syncKey": "xyz"}}, "lake.syncKey"),

@@ -230,7 +230,11 @@ def test_a_day_of_more_rows_than_the_database_gives_at_once(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("url", "tables", "told"),
     [
-        ("mysql://x", {}, "mysql://x: connect: expected one of ['duckdb', 'postgresql', 'sqlite']"),
+        (
+            "mysql://x",
+            {},
+            "mysql://x: connect: expected the Python package 'adbc_driver_mysql', found none",
+        ),
         ("duckdb:////no/such/folder/w.duckdb", {}, "duckdb:////no/such/folder/w.duckdb: connect:"),
         ("sqlite:////no/such/folder/w.sqlite", {}, "sqlite:////no/such/folder/w.sqlite: connect:"),
         ("postgresql:///x?host=/no/such/folder", {}, "connect:"),
