@@ -5,13 +5,16 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from pipelines.errors import NotAStore, StoreBusy, StoreNotFound, StoreUnavailable, UnknownStore
+from pipelines.sinks.sqlite_store import SqliteStore
 from pipelines.sinks.stores import open_store as open_url
-from tests.integration.store_contract import Open, StoreContract, frame_of, record
+from tests.integration.store_contract import DAY_ONE, Open, StoreContract, frame_of, keys, record
 
 pytestmark = pytest.mark.integration
 
@@ -91,3 +94,74 @@ def test_a_folder_that_cannot_be_written_is_named(path: Path) -> None:
 def test_an_unknown_url_says_what_was_expected(url: str) -> None:
     with pytest.raises(UnknownStore, match="expected a store URL like"):
         open_url(url, write=True)
+
+
+def test_a_second_writer_in_the_same_process_is_refused_too(path: Path) -> None:
+    with (
+        open_url(f"sqlite:///{path}", write=True),
+        pytest.raises(StoreBusy, match=r"candidates\.sqlite.*\.lock"),
+    ):
+        open_url(f"sqlite:///{path}", write=True)
+
+
+def test_readers_and_the_writer_do_not_wait_for_each_other(path: Path) -> None:
+    day = date(2017, 3, 1)
+    with SqliteStore(path, write=True) as writer:
+        writer.apply("u1", frame_of([record(), record(subject="B")]))
+        with open_url(f"sqlite:///{path}", write=False) as reader:
+            exported = reader.export("reviews", day)
+            assert keys([next(exported)]) == ["7/A"]
+            with writer._transaction() as connection:
+                connection.execute("DELETE FROM candidates")
+                assert len(reader.by_customer("7").items) == 2
+            assert keys(exported) == ["7/B"]
+            assert reader.by_customer("7").items == []
+    assert [each.name for each in path.parent.glob("candidates.sqlite-*")] == []
+
+
+def test_a_store_opened_for_reading_cannot_be_written(path: Path) -> None:
+    with open_url(f"sqlite:///{path}", write=True) as store:
+        store.apply("u1", frame_of([record()]))
+    with open_url(f"sqlite:///{path}", write=False) as reader:
+        with pytest.raises(StoreUnavailable, match=r"candidates\.sqlite.*open for reading"):
+            reader.apply("u2", frame_of([record(day=2)]))
+        assert len(reader.by_customer("7").items) == 1
+
+
+def test_a_full_disk_leaves_the_store_as_it_was(path: Path) -> None:
+    with SqliteStore(path, write=True) as store:
+        store.apply("u1", frame_of([record()]))
+        (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
+        store._connection.execute(f"PRAGMA max_page_count = {pages}")
+        many = frame_of([record(str(n)) for n in range(200)])
+        with pytest.raises(StoreUnavailable, match=r"candidates\.sqlite.*make room"):
+            store.apply("u2", many)
+        assert len(store.by_date("reviews", date(2017, 3, 1)).items) == 1
+        store._connection.execute("PRAGMA max_page_count = 100000")
+        assert store.apply("u2", many).written + 1 == 200
+
+
+@pytest.mark.parametrize(
+    ("ask", "index"),
+    [
+        (lambda store: store.by_customer("7"), "by_key"),
+        (lambda store: store.by_customer("7", program="reviews", marketplace="US"), "by_key"),
+        (lambda store: store.by_channel("reviews", "email"), "PRIMARY KEY"),
+        (lambda store: store.by_date("reviews", date(2017, 3, 1)), "by_date"),
+        (lambda store: list(store.export("reviews", date(2017, 3, 1))), "by_update"),
+        (lambda store: store.purge_expired(DAY_ONE), "by_ttl"),
+    ],
+)
+def test_no_question_reads_the_whole_store(
+    path: Path, ask: Callable[[SqliteStore], object], index: str
+) -> None:
+    asked: list[str] = []
+    with SqliteStore(path, write=True) as store:
+        store.apply("u1", frame_of([record()]))
+        store._connection.set_trace_callback(asked.append)
+        ask(store)
+        store._connection.set_trace_callback(None)
+        (statement,) = [each for each in asked if each.startswith(("SELECT", "DELETE"))]
+        plan = [row[3] for row in store._connection.execute(f"EXPLAIN QUERY PLAN {statement}")]
+    assert any(index in step for step in plan)
+    assert not any(step.startswith("SCAN") for step in plan)

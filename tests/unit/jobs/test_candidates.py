@@ -124,6 +124,8 @@ def test_a_store_that_is_not_there_is_one_line(tmp_path: Path) -> None:
         ("by-date", "--program", "reviews", "--date", "5 March"),
         ("by-customer", "--customer", "7", "--limit", "0"),
         ("by-customer", "--customer", "7", "--as-of", "tomorrow"),
+        ("by-customer", "--customer", "7", "--cursor", "page 2"),
+        ("by-customer", "--customer", "7", "--store", "candidates.sqlite"),
         ("by-customer",),
     ],
 )
