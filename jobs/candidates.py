@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from rich.console import Console
 
 from jobs.candidate_table import candidate_table
-from jobs.errors import NothingFound
+from jobs.errors import NothingFound, WrongUse
 from jobs.options import Day, as_json_option, out_option
+from pipelines.errors import InvalidCursor, UnknownStore
 from pipelines.sinks.store import CandidateStore, Item, Page
 from pipelines.sinks.store_keys import CandidateKey
 from pipelines.sinks.stores import open_store
@@ -58,8 +59,15 @@ def _paged(command: Command) -> Command:
     return limit(click.option("--cursor", help="Go on after the page that named it.")(command))
 
 
-def _open(out: Path, store: str | None) -> CandidateStore:
-    return open_store(store or f"sqlite:///{out}/candidates.sqlite", write=False)
+@contextmanager
+def _store(where: dict[str, Any]) -> Iterator[CandidateStore]:
+    """Open the store for reading; what was asked wrongly of it is wrong use."""
+    url = where["store"] or f"sqlite:///{where['out']}/candidates.sqlite"
+    try:
+        with open_store(url, write=False) as store:
+            yield store
+    except (InvalidCursor, UnknownStore) as error:
+        raise WrongUse(str(error)) from error
 
 
 def _show(page: Page, *, as_json: bool) -> None:
@@ -105,7 +113,7 @@ def get(
           --subject-type product --subject 1000050 --out demo
     """
     key = CandidateKey(customer, program, marketplace, subject_type, subject)
-    with _open(where["out"], where["store"]) as store:
+    with _store(where) as store:
         item = store.get(key, as_of=where["as_of"])
     if item is None:
         raise NothingFound(f"expected a candidate {key.pk} {key.sk}, found none")
@@ -134,7 +142,7 @@ def by_customer(customer: str, program: str | None, marketplace: str | None, **w
     Example:
       muster candidates by-customer --customer 1 --out demo
     """
-    with _open(where["out"], where["store"]) as store:
+    with _store(where) as store:
         page = store.by_customer(
             customer, program=program, marketplace=marketplace, **_range(where)
         )
@@ -153,7 +161,7 @@ def by_channel(program: str, channel: str, **where: Any) -> None:
     Example:
       muster candidates by-channel --program product-reviews --channel email --limit 5 --out demo
     """
-    with _open(where["out"], where["store"]) as store:
+    with _store(where) as store:
         page = store.by_channel(program, channel, **_range(where))
     _show(page, as_json=where["as_json"])
 
@@ -170,7 +178,7 @@ def by_date(program: str, day: date, **where: Any) -> None:
     Example:
       muster candidates by-date --program product-reviews --date 2017-03-05 --out demo --json
     """
-    with _open(where["out"], where["store"]) as store:
+    with _store(where) as store:
         page = store.by_date(program, day, **_range(where))
     _show(page, as_json=where["as_json"])
 
