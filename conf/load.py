@@ -1,4 +1,4 @@
-"""Programs and environments from their YAML files; a bad file is refused with all its problems."""
+"""Programs, environments and prices from YAML; a bad file is refused with all its problems."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from conf.check import Fault, faults, items
 from conf.environment import Environment
 from conf.errors import ConfigurationError, Problem
 from conf.merge import merged
+from conf.prices import PriceTable
 from conf.program import Program
 from conf.resources import packaged
 from conf.shape import Model, shaped
@@ -41,6 +42,11 @@ def environment_names() -> tuple[str, ...]:
     return _names("environments")
 
 
+def price_names() -> tuple[str, ...]:
+    """Return the names of the price tables that come with the package, sorted."""
+    return _names("prices")
+
+
 def load_program(name_or_path: str | Path) -> Program:
     """Return the program of this name, or of the YAML file at this path (properties 30 and 31).
 
@@ -58,10 +64,15 @@ def load_environment(name_or_path: str | Path) -> Environment:
 
     Raises ConfigurationError with every problem.
     """
-    file = _file("environments", name_or_path)
-    data, problems = _data(file)
-    environment, found = shaped(data, Environment, file.name)
-    return _accepted(environment, problems + found)
+    return _loaded("environments", name_or_path, Environment)
+
+
+def load_prices(name_or_path: str | Path) -> PriceTable:
+    """Return the price table of this name, or of the YAML file at this path.
+
+    Raises ConfigurationError with every problem.
+    """
+    return _loaded("prices", name_or_path, PriceTable)
 
 
 def model_bytes(program: str | Path, path: str) -> bytes:
@@ -90,6 +101,13 @@ def fingerprint(settings: Program | Environment) -> str:
 def _names(folder: str) -> tuple[str, ...]:
     names = (entry.name for entry in files("conf").joinpath(folder).iterdir())
     return tuple(sorted(name[: -len(".yaml")] for name in names if name.endswith(".yaml")))
+
+
+def _loaded(folder: str, name_or_path: str | Path, model: type[Model]) -> Model:
+    file = _file(folder, name_or_path)
+    data, problems = _data(file)
+    settings, found = shaped(data, model, file.name)
+    return _accepted(settings, problems + found)
 
 
 def _file(folder: str, name_or_path: str | Path) -> _File:

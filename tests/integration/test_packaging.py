@@ -23,7 +23,9 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 #: What is read at run time and is no Python.
-DATA = re.compile(r"^(conf/(programs|environments|models)|schemas/avsc|jobs/templates)/|py\.typed$")
+DATA = re.compile(
+    r"^(conf/(programs|environments|models|prices)|schemas/avsc|jobs/templates)/|py\.typed$"
+)
 
 
 def _data_files(root: Path) -> set[str]:
