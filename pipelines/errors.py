@@ -22,9 +22,10 @@ class ObjectNotFound(PipelineError):
 
 
 class WarehouseFailed(PipelineError):
-    """The warehouse cannot be reached, or refused a statement."""
+    """The warehouse cannot be reached (``transient``), or refused a statement."""
 
-    def __init__(self, url: str, what: str, found: str) -> None:
+    def __init__(self, url: str, what: str, found: str, *, transient: bool = False) -> None:
+        self.transient = transient
         super().__init__(f"warehouse {url}: {what}: {found}")
 
 
@@ -66,14 +67,33 @@ class TooMuchQuarantined(PipelineError):
         )
 
 
-class PublishedOtherwise(PipelineError):
-    """A unit was published before, with other content."""
+class InputMoved(PipelineError):
+    """What was read is not what the plan says."""
 
-    def __init__(self, unit: str, key: str, difference: str) -> None:
+    def __init__(self, unit: str, what: str, expected: object, found: object) -> None:
         super().__init__(
-            f"unit {unit}: {key} is published already and differs: {difference}. "
-            "Published units never change; run with another --out, or remove that folder first"
+            f"unit {unit}: {what}: expected {expected} as planned, found {found}; plan again"
         )
+
+
+class LedgerError(PipelineError):
+    """Base of what the ledger refuses."""
+
+
+class Fenced(LedgerError):
+    """Another run took the unit over, and what this one did counts for nothing."""
+
+    def __init__(self, unit: str, event: str, found: str) -> None:
+        super().__init__(
+            f"unit {unit}: expected to be the next to write ('{event}'), found {found}"
+        )
+
+
+class NotMyUnit(LedgerError):
+    """A record was to be written by a run that does not hold the unit, or out of order."""
+
+    def __init__(self, unit: str, event: str, found: str) -> None:
+        super().__init__(f"unit {unit}: expected to hold it and go on to '{event}', found {found}")
 
 
 class StoreError(PipelineError):
@@ -93,7 +113,7 @@ class NotAStore(StoreError):
 
 
 class StoreBusy(StoreError):
-    """Another writer holds the store."""
+    """Other writers held the store for longer than this one waits for its turn."""
 
 
 class StoreUnavailable(StoreError):
@@ -113,7 +133,17 @@ class VersionConflict(StoreError):
 
 
 class UnitChanged(StoreError):
-    """A unit was applied before, with other content."""
+    """A unit's candidates are not those that the store noted of it."""
+
+
+class Superseded(StoreError):
+    """A later attempt of the unit has reached the store: this one may not write any more."""
+
+    def __init__(self, unit: str, expected: int, found: int) -> None:
+        super().__init__(
+            f"unit {unit}: expected attempt {expected} or a later one, found attempt {found}; "
+            "nothing was changed"
+        )
 
 
 class InvalidCursor(StoreError):

@@ -1,10 +1,10 @@
-"""The SQLite file of a candidate store: its layout, who may open it, and what its errors mean."""
+"""The SQLite file of a candidate store: its layout, whose turn it is, and what errors mean."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,7 +13,10 @@ from pipelines.errors import NotAStore, StoreBusy, StoreError, StoreNotFound, St
 
 #: "MUST": written into the file's header, so that another program's database is never touched.
 APPLICATION_ID = 0x4D555354
-LAYOUT = 1
+LAYOUT = 2
+
+#: Seconds that a writer waits for its turn; one day of a large program takes a few.
+PATIENCE = 60.0
 
 _DDL = f"""
 CREATE TABLE candidates (
@@ -45,11 +48,14 @@ CREATE INDEX by_candidate ON candidate_channels (candidate);
 CREATE TABLE units (
     unit TEXT PRIMARY KEY,
     digest TEXT NOT NULL,
-    candidates INTEGER NOT NULL
+    candidates INTEGER NOT NULL,
+    attempt INTEGER NOT NULL
 ) WITHOUT ROWID;
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {LAYOUT};
 """
+
+_BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED")
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
@@ -63,7 +69,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
         # A folder that cannot be written has no room for SQLite's "-shm" file beside the store;
         # without a "-wal" file nobody is writing, and the file can be read as it is.
         alone = not os.access(path.parent, os.W_OK) and not _beside(path, "-wal").exists()
-        connection = _connect(path, "ro&immutable=1" if alone else "rw")
+        connection = _connect(path, "ro&immutable=1" if alone else "rw", PATIENCE)
         try:
             connection.execute("PRAGMA query_only = ON")
             _check_layout(connection, path)
@@ -73,17 +79,42 @@ def open_reader(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def open_writer(path: Path) -> tuple[sqlite3.Connection, int]:
-    """Open or make a store as its only writer; returns the connection and the lock to close.
+def open_writer(path: Path, patience: float = PATIENCE) -> sqlite3.Connection:
+    """Open or make a store for writing; every turn waits ``patience`` seconds, this one too.
 
-    Raises ``StoreBusy`` at once when there is another writer, ``NotAStore``, ``StoreUnavailable``.
+    Raises ``StoreBusy``, ``NotAStore``, ``StoreUnavailable``.
     """
-    lock = _lock(path)
     try:
-        with translated(path):
-            return _open_locked(path), lock
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreUnavailable(f"{path}: cannot be written: {error.strerror}") from error
+    with translated(path):
+        connection = _connect(path, "rwc", patience)
+        try:
+            _use_wal(connection, patience)
+            with turn(connection):
+                if _is_empty(connection):
+                    _make_tables(connection)
+                _check_layout(connection, path)
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA cache_size = -131072")
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+@contextmanager
+def turn(connection: sqlite3.Connection) -> Iterator[None]:
+    """Be the only writer for one transaction, which is all or nothing; waits for others to end."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
     except BaseException:
-        os.close(lock)
+        # SQLite has rolled back by itself after some errors (disk full, for one).
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise
 
 
@@ -99,9 +130,12 @@ def translated(path: Path) -> Iterator[None]:
 
 
 def _meaning(path: Path, error: sqlite3.Error) -> StoreError:
-    name = getattr(error, "sqlite_errorname", "")
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return StoreBusy(f"{path}: another program is writing to the store; wait for it to end")
+    name = _name(error)
+    if name.startswith(_BUSY):
+        return StoreBusy(
+            f"{path}: waited for a turn to write, but other programs kept writing; "
+            "run again when they have ended"
+        )
     if name == "SQLITE_NOTADB":
         return NotAStore(f"{path}: expected a candidate store, found another kind of file")
     hint = {
@@ -111,49 +145,40 @@ def _meaning(path: Path, error: sqlite3.Error) -> StoreError:
     return StoreUnavailable(f"{path}: {error}{hint}; nothing was changed")
 
 
-def _lock(path: Path) -> int:
-    """Take the writer's lock; the operating system lets go of it when the process ends."""
-    lock_path = _beside(path, ".lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise StoreUnavailable(f"{path}: cannot be written: {error.strerror}") from error
-    try:
-        # flock, not lockf: it also keeps two writers of one process apart.
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(lock)
-        raise StoreBusy(
-            f"{path}: another run is writing to this store (it holds {lock_path.name}); "
-            "wait for it to end, or give this run another --out"
-        ) from error
-    return lock
+def _use_wal(connection: sqlite3.Connection, patience: float) -> None:
+    """Let readers read while a writer writes: said once, when the file is new."""
+    deadline = time.monotonic() + patience
+    while _is_empty(connection):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            # SQLite does not always wait by itself for whoever is making the same store.
+            if not _name(error).startswith(_BUSY) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
-def _open_locked(path: Path) -> sqlite3.Connection:
-    connection = _connect(path, "rwc")
-    try:
-        if _is_empty(connection):
-            connection.executescript("PRAGMA journal_mode = WAL; BEGIN;" + _DDL + "COMMIT;")
-        _check_layout(connection, path)
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA cache_size = -131072")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+def _make_tables(connection: sqlite3.Connection) -> None:
+    # Not executescript: it would end the transaction first.
+    for statement in _DDL.strip().removesuffix(";").split(";"):
+        connection.execute(statement)
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
+def _connect(path: Path, mode: str, patience: float) -> sqlite3.Connection:
     # Beam may open a sink in one thread and use it in another; never in two at a time.
     return sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
         isolation_level=None,
         check_same_thread=False,
-        timeout=5.0,
+        timeout=patience,
     )
+
+
+def _name(error: sqlite3.Error) -> str:
+    return getattr(error, "sqlite_errorname", "")
 
 
 def _is_empty(connection: sqlite3.Connection) -> bool:
@@ -172,7 +197,10 @@ def _check_layout(connection: sqlite3.Connection, path: Path) -> None:
             f"found another database ({found_id:#x})"
         )
     if layout != LAYOUT:
-        raise NotAStore(f"{path}: expected layout {LAYOUT}, found layout {layout}")
+        raise NotAStore(
+            f"{path}: expected layout {LAYOUT}, found layout {layout}; "
+            "another version of Muster made this store: fill a new one from the lake"
+        )
 
 
 def _beside(path: Path, suffix: str) -> Path:

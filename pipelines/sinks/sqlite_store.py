@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,11 +14,12 @@ from typing import Self
 import polars as pl
 
 from pipelines.errors import AlreadyExists, VersionConflict
-from pipelines.sinks import sqlite_file, sqlite_merge
-from pipelines.sinks.sqlite_merge import COLUMNS, INSERT
+from pipelines.sinks import sqlite_file, sqlite_merge, sqlite_units
+from pipelines.sinks.sqlite_apply import Offer, apply_offer
+from pipelines.sinks.sqlite_merge import INSERT
 from pipelines.sinks.sqlite_pages import ITEM_COLUMNS, Query, item_of_row, page
-from pipelines.sinks.store import ApplyReceipt, Item, Page, key_of
-from pipelines.sinks.store_entries import Entry, dumps, entry_of_item
+from pipelines.sinks.store import ApplyReceipt, Item, Others, Page, key_of
+from pipelines.sinks.store_entries import dumps, entry_of_item
 from pipelines.sinks.store_frame import entry_frame
 from pipelines.sinks.store_keys import CandidateKey, channel_key, customer_prefix, date_key, escape
 
@@ -27,26 +27,42 @@ from pipelines.sinks.store_keys import CandidateKey, channel_key, customer_prefi
 class SqliteStore:
     """A ``CandidateStore`` (its docstrings hold) in the file ``path``.
 
-    One writer at a time, the next is refused at once (``StoreBusy``); readers are never blocked
-    and see whole units only. ``ranked_by`` names the score of the channel index.
+    Writers take turns, a transaction each, and wait ``patience`` seconds for theirs; readers are
+    never blocked and see whole units only. ``ranked_by`` names the score of the channel index.
     """
 
-    def __init__(self, path: Path, *, write: bool, ranked_by: str = "response") -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        write: bool,
+        ranked_by: str = "response",
+        patience: float = sqlite_file.PATIENCE,
+    ) -> None:
         self._path = path
         self._ranked_by = ranked_by
-        self._lock: int | None = None
-        if write:
-            self._connection, self._lock = sqlite_file.open_writer(path)
-        else:
-            self._connection = sqlite_file.open_reader(path)
+        opened = sqlite_file.open_writer(path, patience) if write else sqlite_file.open_reader(path)
+        self._connection = opened
 
-    def apply(self, unit: str, candidates: pl.DataFrame) -> ApplyReceipt:
-        """Merge all candidates of ``unit``; about 1 KB of memory a candidate on top."""
+    def apply(
+        self,
+        unit: str,
+        candidates: pl.DataFrame,
+        *,
+        attempt: int = 1,
+        replaces: pl.DataFrame | None = None,
+        others: Others | None = None,
+    ) -> ApplyReceipt:
+        """Make ``unit`` propose ``candidates``; about 1 KB of memory a candidate on top."""
         entries = entry_frame(candidates, self._ranked_by)
+        offer = Offer(unit, attempt, entries, self._ranked_by, replaces, others)
         with self._transaction() as connection:
-            if sqlite_merge.applied_before(connection, unit, entries):
-                return ApplyReceipt(unchanged=entries.height)
-            return sqlite_merge.merge(connection, unit, entries)
+            return apply_offer(connection, offer)
+
+    def applied(self, prefix: str) -> dict[str, int]:
+        """Return the attempt noted of each unit whose name begins with ``prefix``."""
+        with sqlite_file.translated(self._path):
+            return sqlite_units.applied(self._connection, prefix)
 
     def get(self, key: CandidateKey, *, as_of: datetime | None = None) -> Item | None:
         """Return the item."""
@@ -74,8 +90,9 @@ class SqliteStore:
             )
             later = max(entry.updated_at, updated_at)
             entry = entry.updated(key.program_id, later, expected_version + 1)
-            _replace_row(connection, candidate, entry, winner, proposals)
-        stored = self.get(key)
+            sqlite_merge.rewrite(connection, candidate, entry, winner, proposals)
+            # Within the transaction: another writer's turn may come right after it.
+            stored = self.get(key)
         assert stored is not None, "an item that was just written is there"
         return stored
 
@@ -166,11 +183,8 @@ class SqliteStore:
                 yield item_of_row(row)
 
     def close(self) -> None:
-        """Let go of the file and of the writer's lock."""
+        """Let go of the file."""
         self._connection.close()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
 
     def __enter__(self) -> Self:
         return self
@@ -185,21 +199,13 @@ class SqliteStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with sqlite_file.translated(self._path):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                # SQLite has rolled back by itself after some errors (disk full, for one).
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+        with sqlite_file.translated(self._path), sqlite_file.turn(self._connection):
+            yield self._connection
 
     def _insert(self, connection: sqlite3.Connection, item: Item) -> int:
         entry = entry_of_item(item, self._ranked_by)
         units = sorted(item["units"])
-        proposals = dumps(dict.fromkeys(units, ""))
+        proposals = dumps({unit: [entry.created_at, ""] for unit in units})
         row = sqlite_merge.row_of(entry, max(units, default=""), proposals)
         inserted = connection.execute(
             f"{INSERT} ON CONFLICT DO NOTHING RETURNING id", row
@@ -223,20 +229,6 @@ class SqliteStore:
     def _page(self, query: Query, limit: int, cursor: str | None, as_of: datetime | None) -> Page:
         with sqlite_file.translated(self._path):
             return page(self._connection, query, limit, cursor, _alive_after(as_of))
-
-
-def _replace_row(
-    connection: sqlite3.Connection,
-    candidate: int,
-    entry: Entry,
-    winner: str,
-    proposals: str,
-) -> None:
-    assignments = ", ".join(f"{column} = ?" for column in COLUMNS)
-    row = sqlite_merge.row_of(entry, winner, proposals)
-    connection.execute(f"UPDATE candidates SET {assignments} WHERE id = ?", (*row, candidate))
-    sqlite_merge.forget_channels(connection, candidate)
-    sqlite_merge.index_channels(connection, sqlite_merge.channel_rows(entry, candidate))
 
 
 def _alive_after(as_of: datetime | None) -> int:

@@ -1,12 +1,13 @@
 """What a candidate store is: its items, what it answers, and the rule by which units merge.
 
-A store is filled by units, and what it holds depends on which units were applied, not on their
-order nor on how often (solicitation-platform, properties 4 and 12 to 16; docs/decisions/0004).
+A store is filled by units, and what it holds depends on which units were applied and what they
+hold now, not on their order nor on how often (solicitation-platform, properties 4 and 12 to 16;
+docs/decisions/0004).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from types import TracebackType
@@ -15,6 +16,9 @@ from typing import Any, Protocol, Self, TypedDict
 import polars as pl
 
 from pipelines.sinks.store_keys import CandidateKey
+
+#: Gives the candidates that the store has noted of a unit, read back from the lake.
+Others = Callable[[str], pl.DataFrame]
 
 
 class Item(TypedDict):
@@ -46,16 +50,19 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class ApplyReceipt:
-    """What became of a unit's candidates; the four add up to their number.
+    """What became of a unit's candidates.
 
-    ``written``: new; ``refreshed``: replaced an older proposal; ``superseded``: a newer proposal
-    is kept instead; ``unchanged``: the unit had been applied before.
+    ``written``: made an item; ``refreshed``: is now what an item shows; ``superseded``: a newer
+    proposal is shown instead, or the item was deleted since; ``unchanged``: the unit had proposed
+    the same before. These four add up to the number of candidates. ``withdrawn`` counts
+    proposals taken back, because the unit held them once and holds them no more.
     """
 
     written: int = 0
     refreshed: int = 0
     unchanged: int = 0
     superseded: int = 0
+    withdrawn: int = 0
 
 
 def key_of(item: Item) -> CandidateKey:
@@ -67,21 +74,53 @@ class CandidateStore(Protocol):
     """Candidates by key, by customer, by channel and by date; every call is all or nothing.
 
     Reads take ``as_of`` to hide what has expired by then (``ttl <= as_of``). Times have a zone.
-    Pages follow each other by cursor without gap or repeat as long as nobody writes. Any call
-    raises ``StoreUnavailable`` when the store cannot be reached, read or written.
+    Pages follow each other by cursor without gap or repeat as long as nobody writes. Several may
+    write at once: they take turns, and any call that writes raises ``StoreBusy`` when its turn
+    does not come. Any call raises ``StoreUnavailable`` when the store cannot be reached, read or
+    written.
     """
 
-    def apply(self, unit: str, candidates: pl.DataFrame) -> ApplyReceipt:
-        """Merge all candidates of ``unit`` (rows of ``candidate.v1``), in one transaction.
+    def apply(
+        self,
+        unit: str,
+        candidates: pl.DataFrame,
+        *,
+        attempt: int = 1,
+        replaces: pl.DataFrame | None = None,
+        others: Others | None = None,
+    ) -> ApplyReceipt:
+        """Make ``unit`` propose ``candidates`` (rows of ``candidate.v1``), in one transaction.
 
-        An item holds the newest proposal (``metadata.createdAt``, then the unit's name);
-        ``version`` counts the units that proposed it and the updates it had; ``updatedAt`` is the
-        newest ``createdAt``. Rows of one unit with the same key merge into the newest (then latest
-        ``eventDate``, then greatest content). A unit that was applied before changes nothing.
-        Raises ``UnitChanged`` when it was applied with other content, ``InvalidItem`` for a row
-        without program or marketplace context, with a number that is not finite, or with a
-        ranking score outside 0..1.
+        An item shows the newest proposal (``metadata.createdAt``, then the unit's name);
+        ``version`` rises by one with each change that a reader can see; ``updatedAt`` is the
+        newest ``createdAt`` so far. Rows of one unit with the same key merge into the newest (then
+        latest ``eventDate``, then greatest content). A unit that is applied again with the same
+        content changes nothing but the attempt noted, if that is higher.
+
+        ``attempt`` is a fencing token: one lower than the attempt noted raises ``Superseded``.
+        Other content than noted needs a higher attempt and ``replaces``, the candidates that the
+        unit proposes until now. Keys whose content is the same in both are not touched. At the
+        others the old proposal is replaced or withdrawn; where it was shown, the newest of
+        what is proposed then is shown, and an item that nobody proposes any more goes. ``others``
+        gives the candidates of another unit whose proposal comes back: those that the store has
+        noted, of the attempt that ``applied`` tells, also when asked from inside ``others``. It is
+        called at most once a unit, while other writers wait.
+
+        What was deleted since stays so: a replaced proposal does not bring it back, only one at a
+        key that is new to the unit. An ``update`` belongs to the proposal that is shown: it goes
+        when that is replaced or withdrawn, as it does when a newer unit comes. An item that was
+        ``put`` without units is shown until a newer proposal is, and no unit withdraws it.
+
+        Raises ``Superseded``; ``UnitChanged`` when the unit was applied with other content and
+        ``replaces`` is missing, or ``attempt`` is not higher, or ``replaces`` or what ``others``
+        gives is not what was noted, or ``others`` is missing and needed; ``InvalidItem`` for a row
+        without program or marketplace context, with a number that is not finite, or with a ranking
+        score outside 0..1.
         """
+        ...
+
+    def applied(self, prefix: str) -> dict[str, int]:
+        """Return the attempt noted of each unit whose name begins with ``prefix``, by name."""
         ...
 
     def get(self, key: CandidateKey, *, as_of: datetime | None = None) -> Item | None:
@@ -105,7 +144,7 @@ class CandidateStore(Protocol):
         ...
 
     def delete(self, key: CandidateKey) -> bool:
-        """Remove an item and say whether it was there; units applied before do not revive it."""
+        """Remove an item and say whether it was there; what was proposed does not revive it."""
         ...
 
     def purge_expired(self, now: datetime) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import cast
 
 import polars as pl
@@ -12,6 +13,21 @@ import polars_hash as plh
 from pipelines.errors import InvalidItem
 from pipelines.sinks.canonical_json import ISO, canonical_json, not_finite
 from pipelines.sinks.store_entries import CONTENT, COUNTED, Entry
+
+_KEY = ("pk", "sk")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How a unit's new content differs from its old: rows of an ``entry_frame``, one a key.
+
+    ``added`` and ``changed`` are new rows, ``withdrawn`` are old ones; ``kept`` keys are equal.
+    """
+
+    added: pl.DataFrame
+    changed: pl.DataFrame
+    withdrawn: pl.DataFrame
+    kept: int
 
 
 def entry_frame(candidates: pl.DataFrame, ranked_by: str) -> pl.DataFrame:
@@ -35,8 +51,23 @@ def entry_frame(candidates: pl.DataFrame, ranked_by: str) -> pl.DataFrame:
 
 def newest(entries: pl.DataFrame) -> Iterator[Entry]:
     """Yield the last entry of each key of an ``entry_frame``: newest, latest event, then text."""
-    kept = entries.unique(["pk", "sk"], keep="last", maintain_order=True)
-    return map(Entry._make, kept.iter_rows(buffer_size=8192))
+    return map(Entry._make, _one_a_key(entries).iter_rows(buffer_size=8192))
+
+
+def difference(old: pl.DataFrame, new: pl.DataFrame) -> Difference:
+    """Compare two ``entry_frame`` of a unit key by key; rows stay in the order of keys."""
+    old, new = _one_a_key(old), _one_a_key(new)
+    touched = new.join(old, on=[*_KEY, "digest"], how="anti", maintain_order="left")
+    return Difference(
+        added=touched.join(old, on=_KEY, how="anti", maintain_order="left"),
+        changed=touched.join(old, on=_KEY, how="semi", maintain_order="left"),
+        withdrawn=old.join(new, on=_KEY, how="anti", maintain_order="left"),
+        kept=new.height - touched.height,
+    )
+
+
+def _one_a_key(entries: pl.DataFrame) -> pl.DataFrame:
+    return entries.unique(_KEY, keep="last", maintain_order=True)
 
 
 def unit_digest(entries: pl.DataFrame) -> str:

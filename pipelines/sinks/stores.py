@@ -15,8 +15,9 @@ def open_store(url: str, *, write: bool, ranked_by: str = "response") -> Candida
     """Open the store at ``url``: ``sqlite:///relative/file`` or ``sqlite:////absolute/file``.
 
     ``ranked_by`` names the score that orders the channel index. A store that is missing is made
-    for writing. Raises ``UnknownStore``, ``StoreNotFound``, ``NotAStore``, ``StoreBusy`` (at once,
-    when there is another writer) and ``StoreUnavailable``.
+    for writing. Several programs may open a store for writing: they take turns, a transaction
+    each. Raises ``UnknownStore``, ``StoreNotFound``, ``NotAStore``, ``StoreUnavailable`` and
+    ``StoreBusy`` (when others write for longer than a writer waits, a minute with SQLite).
     """
     if not url.startswith(_SQLITE) or url == _SQLITE:
         raise UnknownStore(

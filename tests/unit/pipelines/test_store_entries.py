@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipelines.errors import InvalidItem
 from pipelines.sinks.store_entries import entry_of_item, item_of
-from pipelines.sinks.store_frame import entry_frame, newest, unit_digest
+from pipelines.sinks.store_frame import difference, entry_frame, newest, unit_digest
 from tests.properties.stored import candidates, distinct, frame_of, item_of_record
 
 EXPIRES = datetime(2017, 4, 1, 0, 0, 0, 999_000, UTC)
@@ -108,6 +108,25 @@ def test_the_digest_of_a_unit_sees_content_and_repeats_but_no_order() -> None:
     assert digest(one, two) == digest(two, one)
     other = record(customerId="8", rejectionHistory=[])
     assert len({digest(one), digest(one, two), digest(one, one), digest(one, other)}) == 4
+
+
+def test_contents_differ_by_what_each_key_holds() -> None:
+    def of(*customers: str, source: str = "s") -> list[dict[str, Any]]:
+        metadata = {**record()["metadata"], "sourceConnectorId": source}
+        return [record(customerId=each, metadata=metadata) for each in customers]
+
+    old = entry_frame(frame_of([*of("1", "1", "2", "3"), *of("5")]), "response")
+    new = entry_frame(frame_of([*of("4", "1"), *of("3", "2", source="t"), *of("0")]), "response")
+    found = difference(old, new)
+    customers = {
+        name: [pk.split("#")[1] for pk in getattr(found, name)["pk"]]
+        for name in ("added", "changed", "withdrawn")
+    }
+    assert customers == {"added": ["0", "4"], "changed": ["2", "3"], "withdrawn": ["5"]}
+    assert found.kept == 1
+    assert [*map(repr, newest(found.changed))] == [
+        repr(each) for each in newest(new) if each.pk in set(found.changed["pk"])
+    ]
 
 
 def _scored(**changes: float) -> list[tuple[str, dict[str, Any]]]:

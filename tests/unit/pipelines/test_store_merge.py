@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from pipelines.errors import UnitChanged
 from pipelines.sinks.store import ApplyReceipt
-from tests.properties.stored import START, candidates, everything, frame_of, new_store
+from tests.properties.stored import (
+    START,
+    candidates,
+    everything,
+    frame_of,
+    key_of_record,
+    new_store,
+)
 
 Unit = tuple[str, list[dict[str, Any]]]
 
@@ -143,6 +150,14 @@ def test_a_changed_unit_is_refused_with_one_key_that_differs(
         with pytest.raises(UnitChanged, match=f"unit unit was applied before.*{said}"):
             store.apply("unit", frame_of(rows))
         assert everything(store) == before
+
+
+def test_what_differs_is_not_looked_for_in_what_was_deleted() -> None:
+    with new_store() as store:
+        store.apply("unit", frame_of([_row("1"), _row("2")]))
+        store.delete(key_of_record(_row("1")))
+        with pytest.raises(UnitChanged, match="CUSTOMER#2#"):
+            store.apply("unit", frame_of([_row("1"), _row("2", value=5.0)]))
 
 
 def test_a_deleted_candidate_comes_back_only_by_a_new_unit() -> None:
