@@ -86,18 +86,37 @@ class Store(Settings):
     url: Annotated[Address, _with_scheme("sqlite")]
 
 
+class Estimates(Settings):
+    """What a unit is taken to need before any unit of its program has run.
+
+    ``rows_per_second`` are rows read, on one worker; ``written_share`` of them become candidates;
+    ``bytes_per_row`` of all records go to the lake for a row that is read.
+    """
+
+    rows_per_second: Annotated[float, Field(gt=0)] = 25_000
+    written_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    bytes_per_row: Annotated[float, Field(ge=0)] = 30
+
+
 class Runs(Settings):
     """How the work of a run is cut; no setting changes which rows a run writes.
 
     ``frame_rows`` and ``split_bytes`` decide where blocks and fragments are cut, so they count as
     part of a run's configuration.
 
-    ``units_per_run`` days go into one pipeline run, ``frame_rows`` rows into a frame, ``read_days``
-    days into one query; files over ``split_bytes`` bytes are read in ranges; keyed work is spread
-    over ``shards``; ``threads`` decode ahead and encode behind.
+    At most ``units_per_run`` days go into one pipeline run, and no more than hold ``rows_per_run``
+    rows (a day with more runs alone): that bounds the memory. A unit that failed for something out
+    of reach is tried again up to ``retries`` times, after 1, 2, 4, ... seconds. A run that gives no
+    sign of life for ``lease_seconds`` loses its units to the next. ``frame_rows`` rows go into a
+    frame, ``read_days`` days into one query; files over ``split_bytes`` bytes are read in ranges;
+    keyed work is spread over ``shards``; ``threads`` decode ahead and encode behind.
     """
 
     units_per_run: Annotated[int, Field(gt=0)] = 92
+    rows_per_run: Annotated[int, Field(gt=0)] = 4_000_000
+    retries: Annotated[int, Field(ge=0, le=10)] = 5
+    lease_seconds: Annotated[int, Field(ge=5, le=3600)] = 120
+    estimates: Estimates = Estimates()
     frame_rows: Annotated[int, Field(gt=0)] = 65536
     read_days: Annotated[int, Field(gt=0)] = 14
     split_bytes: Annotated[int, Field(ge=_MIB)] = 64 * _MIB
@@ -107,7 +126,10 @@ class Runs(Settings):
 
 
 class Environment(Settings):
-    """An environment as its YAML file says it; ``{out}`` in an address is the run's folder."""
+    """An environment as its YAML file says it; ``{out}`` in an address is the run's folder.
+
+    ``prices`` names the price table that plans are reckoned with.
+    """
 
     name: Identifier
     warehouse: Warehouse
@@ -115,6 +137,7 @@ class Environment(Settings):
     lake: Lake
     store: Store | None
     runs: Runs = Runs()
+    prices: str = "local"
 
     def with_out(self, out: str | PurePath) -> Environment:
         """Return this environment with ``{out}`` filled in.

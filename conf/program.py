@@ -92,10 +92,15 @@ class FieldMappings(Settings):
 
 
 class Partition(Settings):
-    """How a source is cut into units."""
+    """How a source is cut into units.
+
+    ``digest`` is an aggregate over a day's rows in the warehouse's SQL by which changed rows are
+    noticed, such as ``max(updated_at)``; DuckDB and PostgreSQL need none.
+    """
 
     column: str
     grain: Literal["day"] = "day"
+    digest: str | None = None
 
 
 class DateRange(Settings):
@@ -358,8 +363,28 @@ class Experiment(Settings):
     treatments: Annotated[tuple[Treatment, ...], Field(min_length=2)]
 
 
+class LateData(Settings):
+    """How many days before the newest day of a plan are done anew when their inputs have grown."""
+
+    lookback_days: Annotated[int, Field(gt=0, le=3660)]
+
+
+#: What says when and whether a program runs, how its inputs are watched and who is told.
+_OPERATION: Any = {
+    "enabled": True,
+    "batch_schedule": True,
+    "late_data": True,
+    "on_completion": True,
+    "data_connectors": {"__all__": {"partition": {"digest"}}},
+}
+
+
 class Program(Settings):
-    """A program as its YAML file says it (properties 30 and 31)."""
+    """A program as its YAML file says it (properties 30 and 31).
+
+    ``on_completion`` names what waits for a unit's output (property 27): each is told by an object
+    below ``triggers/`` of the lake.
+    """
 
     program_id: Identifier
     program_name: str
@@ -378,7 +403,16 @@ class Program(Settings):
     reactive_enabled: bool = False
     candidate_ttl_days: Annotated[int, Field(alias="candidateTTLDays", gt=0, le=3660)]
     timing_window_days: Annotated[int, Field(gt=0)] | None = None
+    late_data: LateData | None = None
+    on_completion: tuple[Identifier, ...] = ()
     marketplace_overrides: dict[Marketplace, dict[str, Any]] = {}
+
+    def deciding(self) -> dict[str, Any]:
+        """Return what decides the bytes of the output: all but what says when and whether to run.
+
+        Comments, the order of keys and defaults that are spelt out do not show.
+        """
+        return self.model_dump(mode="json", by_alias=True, exclude=_OPERATION)
 
     def for_marketplace(self, code: str) -> Program:
         """Return the program as it applies to marketplace ``code`` (property 33).

@@ -10,7 +10,9 @@ import click
 
 from jobs.candidates import candidates
 from jobs.listing import jobs
-from jobs.run import run
+from jobs.plan import plan
+from jobs.run import apply_command, run
+from jobs.status import status
 
 
 class _Muster(click.Group):
@@ -19,7 +21,7 @@ class _Muster(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; our own errors become a line and an exit code."""
         from conf.errors import ConfigurationError
-        from jobs.errors import JobError, WrongUse
+        from jobs.errors import Cancelled, JobError, UnitsHeld, WrongUse
         from pipelines.errors import PipelineError
         from schemas.errors import SchemaError
         from transforms.errors import TransformError
@@ -28,6 +30,10 @@ class _Muster(click.Group):
             return super().invoke(ctx)
         except (ConfigurationError, WrongUse) as error:
             _stop(ctx, error, 2)
+        except UnitsHeld as error:
+            _stop(ctx, error, 3)
+        except Cancelled as error:
+            _stop(ctx, error, 130)
         except (JobError, PipelineError, SchemaError, TransformError) as error:
             _stop(ctx, error, 1)
 
@@ -45,9 +51,14 @@ def _stop(ctx: click.Context, error: Exception, code: int) -> NoReturn:
 def main(debug: bool) -> None:
     """Decide whom to contact: warehouse and Avro in, candidates and an Avro lake out.
 
+    Exits 0 when all is well, 1 when work failed, 2 for wrong use, 3 when another run holds what was
+    asked for.
+
     \b
     Example:
+      muster plan solicit --program product-reviews --from 2017-03-01 --to 2017-03-31
       muster run solicit --program product-reviews --from 2017-03-01 --to 2017-03-31
+      muster status
     """
 
 
@@ -57,5 +68,8 @@ logging.getLogger().addHandler(logging.NullHandler())
 logging.getLogger("apache_beam").setLevel(logging.WARNING)
 
 main.add_command(jobs)
+main.add_command(plan)
+main.add_command(apply_command)
 main.add_command(run)
+main.add_command(status)
 main.add_command(candidates)

@@ -31,6 +31,12 @@ class DateRange:
             for n in range((self.last - self.first).days + 1)
         )
 
-    def before(self, days: int) -> tuple[str, ...]:
-        """Return the ``days`` days before the range, in order."""
-        return tuple((self.first - timedelta(days=n)).isoformat() for n in range(days, 0, -1))
+
+def days_before(day: str, count: int) -> tuple[str, ...]:
+    """Return the ``count`` days before a day, in order.
+
+    >>> days_before("2017-03-01", 2)
+    ('2017-02-27', '2017-02-28')
+    """
+    first = date.fromisoformat(day)
+    return tuple((first - timedelta(days=n)).isoformat() for n in range(count, 0, -1))

@@ -1,16 +1,16 @@
-"""Reading back what pipelines said of their units."""
+"""Reading back from the ledger what became of units."""
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from conf.program import Program
-from jobs.results import Balance, Histogram, Rejected, StageCount, UnitResult
+from jobs.results import Balance, Histogram, Rejected, StageCount, Status, UnitResult
 from pipelines import tally
-from pipelines.tally import Tally
+from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.record import Record
+from pipelines.tally import Tally, tallies_of
 
 #: Stages in the order in which rows meet them; ``score`` stands for every model's stage.
 _ORDER = (
@@ -50,35 +50,63 @@ def tiers_of(program: Program) -> tuple[str, ...]:
 
 
 def gather(
-    folder: Path, units: tuple[str, ...], tiers: tuple[str, ...] = ()
+    ledger: Ledger, names: Mapping[str, str], run: str, tiers: tuple[str, ...] = ()
 ) -> tuple[UnitResult, ...]:
-    """Return the outcome of every unit, in order; one that left none has failed.
+    """Return what became of units, by the order of ``names`` (day to name).
 
-    ``tiers`` gives the order in which bands are shown.
+    A unit that ``run`` published is ``published``, or ``unchanged`` when it is what was there; one
+    that was made before is ``unchanged``. ``tiers`` gives the order in which bands are shown.
     """
-    return tuple(_unit(folder / f"{unit}.json", unit, tiers) for unit in units)
+    latest = ledger.latest_of(list(names.values())) if names else {}
+    wanted = {
+        name: ledger.key(name, last.publication)
+        for name, last in latest.items()
+        if last.publication
+    }
+    published = ledger.read(wanted)
+    return tuple(
+        _unit(day, latest.get(name), published.get(name), run, tiers) for day, name in names.items()
+    )
 
 
-def forget(folder: Path, units: tuple[str, ...]) -> None:
-    """Remove what an earlier run of the same name said of the units."""
-    for unit in units:
-        (folder / f"{unit}.json").unlink(missing_ok=True)
+def _unit(
+    day: str, last: Record | None, published: Record | None, run: str, tiers: tuple[str, ...]
+) -> UnitResult:
+    if last is None:
+        return UnitResult(day, "skipped", error="never made")
+    if last.run == run and last.event != "succeeded":
+        error = str(last.details.get("error", last.event))
+        return _result(day, "failed", last, tiers, error)
+    if published is None:
+        error = str(last.details.get("error", f"{last.event} by run {last.run}"))
+        return _result(day, "failed" if last.event == "failed" else "skipped", last, tiers, error)
+    made_now = last.run == run and published.run == run and published.details["changed"]
+    return _result(day, "published" if made_now else "unchanged", published, tiers, None, last)
 
 
-def _unit(path: Path, unit: str, tiers: tuple[str, ...]) -> UnitResult:
-    if not path.is_file():
-        return UnitResult(unit, "failed", error="the run ended before it came to this unit")
-    said = json.loads(path.read_text())
-    counted: Tally = Counter({tuple(key): count for *key, count in said["counted"]})
+def _result(
+    day: str,
+    status: Status,
+    record: Record,
+    tiers: tuple[str, ...],
+    error: str | None,
+    last: Record | None = None,
+) -> UnitResult:
+    details = record.details
+    counted = tallies_of(details)
+    if last is not None and last.event == "succeeded":
+        rows = counted[tally.WRITTEN]
+        counted += tally.of_stage("publish", rows, rows, 0, last.details["publishSeconds"])
+    fragments = details.get("fragments", ())
     return UnitResult(
-        unit,
-        said["status"],
-        _balance(said["balance"]),
+        day,
+        status,
+        _balance(details["balance"]) if "balance" in details else Balance(),
         _stages(counted),
         (*_scores(counted), *_labels(counted, tiers)),
-        said["fragments"],
-        said["bytes"],
-        said["error"],
+        len(fragments),
+        sum(fragment["size"] for fragment in fragments),
+        error,
     )
 
 

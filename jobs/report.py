@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from jobs.charts import DAY, Point, calendars, columns
 from jobs.funnel import funnel
 from jobs.results import Histogram, RunResult, UnitResult
+from jobs.sizes import size_text
 
 #: Runs of more days than this show a calendar in place of one bar a unit.
 BARS = 62
@@ -34,7 +35,7 @@ def render(result: RunResult) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": _count, "share": _share, "time": _time, "size": _size}
+    environment.filters |= {"count": _count, "share": _share, "time": _time, "size": size_text}
     environment.filters["zip"] = zip
     return environment.get_template("report.html.j2").render(**_page(result))
 
@@ -118,11 +119,3 @@ def _time(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"

@@ -1,55 +1,63 @@
 """The job ``solicit``: decides, for each day, whom a program may ask.
 
-It reads settings, checks them against the source before anything runs, runs the days in waves of
-one pipeline each, and gathers what became of every unit.
+It reads settings, checks them against the source before anything runs, says what its units read and
+write, and makes the units of a wave in one pipeline run.
 """
 
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Iterator
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 import polars as pl
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from conf.environment import Environment
-from conf.load import fingerprint, load_environment, load_program, model_bytes
-from conf.program import AvroConnector, OnnxModel, Program, WarehouseConnector
-from jobs.days import DateRange
+from conf.load import load_environment, load_program, model_bytes
+from conf.program import AvroConnector, FunctionRule, OnnxModel, Program, WarehouseConnector
+from jobs.backfill.work import UnitInputs, Wave
+from jobs.code_fingerprint import Code, code_of
+from jobs.days import days_before
 from jobs.errors import WrongUse
-from jobs.outcomes import chain_of, forget, gather, tiers_of
-from jobs.results import RunResult, UnitResult
-from pipelines.chain import Chain, Purpose, columns_needed
+from jobs.outcomes import chain_of, tiers_of
+from pipelines.chain import Chain, Purpose, columns_needed, lookup_query, lookup_rules
 from pipelines.context import RunContext
-from pipelines.lake import Lake, LakeSettings
-from pipelines.publish import Publication
+from pipelines.lake import RECORD_TYPES, LakeSettings, fragments
+from pipelines.publisher import Publication
 from pipelines.solicit import Solicitation, build, lookback_days
 from pipelines.sources.avro import AvroSource
 from pipelines.sources.entry import Source
-from pipelines.sources.warehouse import Warehouse, WarehouseSource
+from pipelines.sources.inputs import Input, differences, input_of
+from pipelines.sources.warehouse import Warehouse, WarehouseSource, midnight
 from pipelines.step import run_chain
+from schemas.registry import record_type
 from transforms.verdict import VERDICT
 
 JOB = "solicit"
+_PIPELINE = "pipelines.solicit"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SolicitJob:
-    """A program, an environment and a range of days: everything that decides what a run does."""
+    """A program in an environment: everything that decides what its units are made of and how."""
 
     program: Program
     environment: Environment
-    days: DateRange
     out: Path
+    asked: str
     models: dict[str, bytes] = field(repr=False)
 
     @classmethod
-    def load(cls, program: str, environment: str, days: DateRange, out: Path) -> SolicitJob:
+    def load(cls, program: str, environment: str, out: Path) -> SolicitJob:
         """Read and check the settings.
 
         Raises:
@@ -61,46 +69,84 @@ class SolicitJob:
             names = [connector.source_id for connector in settings.data_connectors]
             raise WrongUse(f"program '{program}': expected one data connector, found {names}")
         settings = _of_connector(settings)
-        overrides = map(settings.for_marketplace, settings.marketplace_overrides)
         models = {
             model.path: model_bytes(program, model.path)
-            for each in (settings, *overrides)
+            for each in variants(settings)
             for model in each.scoring_models
             if isinstance(model, OnnxModel)
         }
-        return cls(settings, load_environment(environment).with_out(out), days, out, models)
+        return cls(settings, load_environment(environment).with_out(out), out, program, models)
+
+    @property
+    def job(self) -> str:
+        """The job's name."""
+        return JOB
+
+    @property
+    def enabled(self) -> bool:
+        """Whether the program may run (property 32)."""
+        return self.program.enabled
+
+    @property
+    def late_days(self) -> int:
+        """How many days back inputs that grew are done anew."""
+        return self.program.late_data.lookback_days if self.program.late_data else 0
 
     @property
     def connector(self) -> WarehouseConnector | AvroConnector:
         """Where the program's rows come from."""
         return self.program.data_connectors[0]
 
-    @property
-    def config_fingerprint(self) -> str:
-        """SHA-256 of all settings that decide the bytes of the output."""
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """All settings that decide the bytes of the output."""
         runs = self.environment.runs
-        parts = [
-            fingerprint(self.program),
-            f"{self.environment.lake.codec} {runs.frame_rows} {runs.split_bytes}",
-            *(hashlib.sha256(self.models[name]).hexdigest() for name in sorted(self.models)),
-        ]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        return {
+            "program": self.program.deciding(),
+            "lake": {"codec": self.environment.lake.codec},
+            "runs": {"frameRows": runs.frame_rows, "splitBytes": runs.split_bytes},
+            "models": {
+                name: hashlib.sha256(data).hexdigest() for name, data in sorted(self.models.items())
+            },
+        }
+
+    @cached_property
+    def config_fingerprint(self) -> str:
+        """SHA-256 of ``settings``."""
+        text = json.dumps(self.settings, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @cached_property
+    def code(self) -> Code:
+        """The code that decides the bytes of the output: the pipeline, all it imports, filters."""
+        rules = [f.parameters for each in variants(self.program) for f in each.filter_chain.active]
+        functions = {r.function.partition(":")[0] for r in rules if isinstance(r, FunctionRule)}
+        found = code_of([_PIPELINE], also=sorted(functions))
+        return replace(found, data={name: record_type(name).fingerprint for name in RECORD_TYPES})
 
     @property
+    def steps(self) -> tuple[str, ...]:
+        """Every step that can turn rows away, in the order in which rows meet them."""
+        return chain_of(self.program)
+
+    @property
+    def tiers(self) -> tuple[str, ...]:
+        """The bands from the lowest to the highest."""
+        return tiers_of(self.program)
+
+    @cached_property
     def context(self) -> RunContext:
         """What the run knows of itself."""
         return RunContext(JOB, self.program.program_id, self.config_fingerprint, version("muster"))
 
-    @property
-    def run_id(self) -> str:
-        """The run's name: the same whenever the same is asked of the same settings."""
-        asked = f"{self.context} {self.days.first} {self.days.last}"
+    def run_id(self, first: str, last: str) -> str:
+        """Return the run's name: the same whenever the same is asked of the same settings."""
+        asked = f"{self.context} {first} {last}"
         return f"{JOB}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
 
-    @property
-    def folder(self) -> Path:
-        """Where log, report and outcomes of the run go."""
-        return self.out / "runs" / self.run_id
+    def folder(self, first: str, last: str) -> Path:
+        """Return where log and report of a run over these days go."""
+        return self.out / "runs" / self.run_id(first, last)
 
     @property
     def warehouse(self) -> Warehouse:
@@ -134,49 +180,122 @@ class SolicitJob:
             self.program, self.connector, self.warehouse, self.models, span, Purpose.OUTPUT
         )
 
-    def check(self) -> None:
+    def check(self, day: str) -> None:
         """Try everything that can be wrong before a row is read: tables, columns, models.
 
         Raises:
             PipelineError: the source or a table cannot be read.
             TransformError: a model does not load, or a setting names a column that is not there.
         """
-        units = self.days.units[:1]
-        columns = self.source().preview(self.source().plan(units, ()))
+        columns = self.source().preview(self.source().plan((day,), ()))
         for purpose in (Purpose.DECIDE, Purpose.OUTPUT):
-            kernels = replace(self.chain(units), purpose=purpose)()
+            kernels = replace(self.chain((day,)), purpose=purpose)()
             if columns is not None:
                 judged = columns.with_columns(pl.lit(0, pl.UInt8).alias(VERDICT))
-                run_chain(kernels, judged, self.context.unit(units[0]))
+                run_chain(kernels, judged, self.context.unit(day))
 
-    def waves(self) -> Iterator[tuple[str, ...]]:
-        """Yield the units of each pipeline run, in order."""
-        units, size = self.days.units, self.environment.runs.units_per_run
-        for start in range(0, len(units), size):
-            yield units[start : start + size]
+    def inputs(self, days: Sequence[str]) -> dict[str, UnitInputs]:
+        """Return what each day reads: its rows, those it is compared with, features and lookups."""
+        before = {day: days_before(day, lookback_days(self.program)) for day in days}
+        rows = self.source().witness(
+            sorted({*days, *(d for some in before.values() for d in some)})
+        )
+        features, lookups = self._context_of(days)
+        return {
+            day: UnitInputs(
+                {
+                    "reads": rows[day],
+                    "lookback": tuple(item for d in before[day] for item in rows[d]),
+                    "features": features.get(day, ()),
+                    "lookups": lookups,
+                }
+            )
+            for day in days
+        }
 
-    def solicitation(self, units: tuple[str, ...]) -> Solicitation:
-        """Plan one wave: what it reads, decides and publishes."""
-        runs, program = self.environment.runs, self.program
-        first = DateRange(*(map(type(self.days.first).fromisoformat, (units[0], units[-1]))))
-        evidence = first.before(lookback_days(program))
+    def _context_of(
+        self, days: Sequence[str]
+    ) -> tuple[dict[str, tuple[Input, ...]], tuple[Input, ...]]:
+        """Return the features of each day and the lookups of all, as the warehouse has them now."""
+        wanted = sorted({rule for each in variants(self.program) for rule in lookup_rules(each)})
+        asks = self.program.features
+        if not wanted and asks is None:
+            return {}, ()
+        bounds = (midnight(min(days)), midnight(max(days)) + timedelta(days=1))
+        with closing(self.warehouse.connect()) as connection:
+            found = connection.witness(asks.query, bounds, "features", day="date") if asks else {}
+            lookups = tuple(
+                connection.witness(lookup_query(*rule), (), ".".join(rule))[""] for rule in wanted
+            )
+        features = {day: (item,) for day, item in found.items()}
+        nothing = {day: (Input(f"features/{day}", rows=0),) for day in days if asks}
+        return {**nothing, **features}, lookups
+
+    def outputs(self, day: str) -> tuple[str, ...]:
+        """Name where a unit's output goes."""
+        folder, store = f"{self.program.program_id}/{day}", self.environment.store
+        lake = (f"{self.lake.root}/{fragments(name, folder)}/" for name in RECORD_TYPES)
+        return (*lake, *([store.url] if store else []))
+
+    def moved(self, wave: Wave) -> dict[str, str]:
+        """Say which days have other files than were promised; rows of a table show when read."""
+        if isinstance(self.connector, WarehouseConnector):
+            return {}
+        needs = {d: (d, *days_before(d, lookback_days(self.program))) for d in wave.days}
+        files = self.source().witness(sorted({day for some in needs.values() for day in some}))
+        moved = {}
+        for day, some in needs.items():
+            found = {item.name: item for each in some for item in files[each]}
+            promised = wave.promises[day].inputs
+            known = {
+                n: input_of(n, s) for n, s in promised.items() if n in found or s[2] is not None
+            }
+            told = differences(known, found)
+            if told:
+                moved[day] = f"unit {day}: inputs moved since they were planned: {told[0]}"
+        return moved
+
+    def publication(self, wave: Wave, about: Mapping[str, Any]) -> Publication:
+        """Return where a wave's units become visible."""
+        program, store = self.program, self.environment.store
+        return Publication(
+            self.lake,
+            store.url if store else None,
+            program.bands.score if program.bands else program.scoring_models[0].model_id,
+            self.connector.quarantine_threshold,
+            self.context,
+            wave.leases,
+            wave.promises,
+            about,
+            program.on_completion,
+        )
+
+    def solicitation(self, units: tuple[str, ...], publication: Publication) -> Solicitation:
+        """Plan one pipeline run: what it reads, decides and publishes."""
+        runs = self.environment.runs
+        days = lookback_days(self.program)
+        evidence = sorted({d for unit in units for d in days_before(unit, days)} - {*units})
         return Solicitation(
             self.source(),
             self.source(Purpose.DECIDE),
             self.source().plan(units, evidence),
             units,
             self.chain(units),
-            Publication(
-                self.lake,
-                self.environment.store.url if self.environment.store else None,
-                program.bands.score if program.bands else program.scoring_models[0].model_id,
-                str(self.folder / "units"),
-                self.connector.quarantine_threshold,
-                self.context,
-            ),
+            publication,
             runs.shards,
             runs.threads,
         )
+
+    def run(self, wave: Wave, publication: Publication) -> None:
+        """Make the units of one wave; what became of them is in the ledger."""
+        options = PipelineOptions(list(self.environment.runs.beam_options), save_main_session=False)
+        with beam.Pipeline(options=options) as pipeline:
+            build(pipeline, self.solicitation(wave.days, publication))
+
+
+def variants(program: Program) -> tuple[Program, ...]:
+    """Return the program and what it is for each marketplace that overrides it."""
+    return (program, *map(program.for_marketplace, program.marketplace_overrides))
 
 
 #: What rows of several marketplaces are compared by, or counted by: it must be one for all.
@@ -201,41 +320,3 @@ def _of_connector(program: Program) -> Program:
                 "a connector, and so a program, of its own"
             )
     return program
-
-
-def run(job: SolicitJob) -> RunResult:
-    """Run every unit of the job and gather the results; failed units do not stop the others.
-
-    A disabled program runs nothing: its units are skipped (property 32).
-    """
-    started = time.perf_counter()
-    if not job.program.enabled:
-        reason = f"program '{job.program.program_id}' is disabled"
-        skipped = (UnitResult(unit, "skipped", error=reason) for unit in job.days.units)
-        return _result(job, tuple(skipped), started)
-    job.check()
-    forget(job.folder / "units", job.days.units)
-    Lake(job.lake).storage.sweep_staged()
-    for units in job.waves():
-        with beam.Pipeline(options=_options(job.environment)) as pipeline:
-            build(pipeline, job.solicitation(units))
-    found = gather(job.folder / "units", job.days.units, tiers_of(job.program))
-    return _result(job, found, started)
-
-
-def _options(environment: Environment) -> PipelineOptions:
-    return PipelineOptions(list(environment.runs.beam_options), save_main_session=False)
-
-
-def _result(job: SolicitJob, units: tuple[UnitResult, ...], started: float) -> RunResult:
-    return RunResult(
-        job.run_id,
-        JOB,
-        job.program.program_id,
-        job.environment.name,
-        job.config_fingerprint,
-        job.context.code_version,
-        units,
-        time.perf_counter() - started,
-        chain_of(job.program),
-    )

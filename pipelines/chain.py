@@ -149,13 +149,20 @@ def _columns_read(program: Program, purpose: Purpose) -> Iterator[str]:
         yield from channels.columns_read(program.channels)
 
 
-def _lookups(program: Program, connection: Connection) -> dict[tuple[str, str], pl.Series]:
-    """Load the values that lookups ask for, each once."""
+def lookup_rules(program: Program) -> tuple[tuple[str, str], ...]:
+    """Return the tables and keys that lookups ask for, each once, sorted."""
     rules = [f.parameters for f in program.filter_chain.active]
-    wanted = sorted({(r.table, r.key) for r in rules if isinstance(r, LookupRule)})
+    return tuple(sorted({(r.table, r.key) for r in rules if isinstance(r, LookupRule)}))
+
+
+def lookup_query(table: str, key: str) -> str:
+    """Return the query for a lookup's values."""
+    return f'SELECT DISTINCT "{key}" FROM {table}'
+
+
+def _lookups(program: Program, connection: Connection) -> dict[tuple[str, str], pl.Series]:
+    """Load the values that lookups ask for."""
     return {
-        (table, key): connection.frame(
-            f'SELECT DISTINCT "{key}" FROM {table}', (), f"lookup '{table}.{key}'"
-        ).to_series()
-        for table, key in wanted
+        rule: connection.frame(lookup_query(*rule), (), f"lookup '{'.'.join(rule)}'").to_series()
+        for rule in lookup_rules(program)
     }

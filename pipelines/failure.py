@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
+
+from pipelines.errors import StorageFailed, StoreBusy, StoreUnavailable, WarehouseFailed
+
+#: What waiting may mend.
+_OUT_OF_REACH = (StorageFailed, StoreBusy, StoreUnavailable, ConnectionError, TimeoutError)
 
 #: Tag of the output that carries failures.
 FAILURES = "failures"
@@ -21,11 +26,12 @@ class Failure:
     stage: str
     error: str
     message: str
+    transient: bool = False
 
     def of_dependent(self, unit: str) -> Failure:
         """Return the failure of a unit whose look-back needs this one's rows."""
         message = f"its look-back needs {self.unit}, which failed: {self.message}"
-        return Failure(unit, self.stage, self.error, message)
+        return replace(self, unit=unit, message=message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,4 +54,14 @@ def caught(unit: str, stage: str, error: Exception) -> Failure:
     _LOG.error(
         "unit failed", exc_info=error, extra={"unit": unit, "stage": stage, "error": str(error)}
     )
-    return Failure(unit, stage, type(error).__name__, str(error))
+    return Failure(unit, stage, type(error).__name__, str(error), is_transient(error))
+
+
+def is_transient(error: Exception) -> bool:
+    """Say whether the same work may well succeed a little later: what was out of reach may be back.
+
+    Data, settings and broken invariants do not change by waiting.
+    """
+    if isinstance(error, WarehouseFailed):
+        return error.transient
+    return isinstance(error, _OUT_OF_REACH)

@@ -3,10 +3,11 @@
 ```
 _lake.json                                             the key of the lake's sync markers
 fragments/<record type>/<program>/<unit>/<name>.avro   what runs wrote
-units/<job>/<program>/<unit>.json                      one published unit: its balance and fragments
+_ledger/                                               pipelines/ledger: what is published, and more
 ```
 
-A fragment counts once a published unit names it; nothing else in the lake makes it visible.
+A fragment counts once the latest ``published`` record of its unit names it; nothing else in the
+lake makes it visible.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from schemas.container import sync_marker
 from schemas.registry import RecordType
 
 _ABOUT = "_lake.json"
+RECORD_TYPES = ("candidate", "rejection", "quarantine")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +73,15 @@ class Lake:
         self.storage.write(key, parts)
         return Receipt(record.name, key, rows, sum(map(len, parts)), digest.hexdigest())
 
-    def remove_strays(self, folder: str, record_types: Sequence[str], keep: set[str]) -> None:
-        """Remove a unit's fragments that no attempt will name: what a killed run left behind."""
-        for name in record_types:
-            found = self.storage.list(fragments(name, folder))
-            self.storage.delete(o.key for o in found if o.key not in keep)
+    def tidy(self, folder: str, keep: set[str]) -> None:
+        """Remove a unit's fragments that nothing names: those of former and of killed attempts.
+
+        Only whoever holds the unit may do so: another's fragments may be about to be named.
+        """
+        for name in RECORD_TYPES:
+            where = fragments(name, folder)
+            self.storage.sweep_staged(where)
+            self.storage.delete(o.key for o in self.storage.list(where) if o.key not in keep)
 
 
 def fragments(record_type: str, folder: str) -> str:

@@ -17,7 +17,8 @@ from conf.program import Program
 from pipelines.chain import Chain, Purpose
 from pipelines.counting import CountOutput
 from pipelines.failure import FAILURES, Failure, Lookback
-from pipelines.publish import FAILED, PLANNED, RECEIVED, TALLIED, Publication, PublishUnits
+from pipelines.publish import FAILED, PLANNED, RECEIVED, TALLIED, PublishUnits
+from pipelines.publisher import Publication
 from pipelines.reading import Reading, Step, kernels, read
 from pipelines.sinks.lake import RECEIPTS, ToTable, WriteFragments
 from pipelines.sinks.quarantine import WriteQuarantine

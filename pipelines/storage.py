@@ -33,16 +33,25 @@ class StoredObject:
 
 
 class Storage:
-    """Objects below one root."""
+    """Objects below one root; a local folder is made by the first write."""
 
     def __init__(self, root: str) -> None:
         self.root = root.rstrip("/")
-        with self._named(""):
-            self._store: Any = (
-                from_url(self.root)
-                if "://" in self.root
-                else LocalStore(Path(self.root).absolute(), mkdir=True)
-            )
+        self._opened: Any = None
+        if "://" in self.root:
+            with self._named(""):
+                self._opened = from_url(self.root)
+
+    @property
+    def _store(self) -> Any:
+        if self._opened is None:
+            self._opened = LocalStore(Path(self.root).absolute(), mkdir=True)
+        return self._opened
+
+    @property
+    def _is_nowhere(self) -> bool:
+        """Whether it is a folder that nobody has written to: looking must not make it."""
+        return "://" not in self.root and not Path(self.root).is_dir()
 
     def read(self, key: str) -> bytes:
         """Return an object's bytes.
@@ -51,13 +60,25 @@ class Storage:
             ObjectNotFound: there is no such object.
             StorageFailed: the storage refused or broke.
         """
+        self._check_is_there(key)
         with self._named(key):
             return bytes(obstore.get(self._store, key).bytes())
 
     def read_range(self, key: str, start: int, end: int) -> memoryview:
         """Return bytes ``start`` to ``end`` (excluded) of an object, without copying them."""
+        self._check_is_there(key)
         with self._named(key):
             return memoryview(obstore.get_range(self._store, key, start=start, end=end))
+
+    def look(self, key: str) -> StoredObject | None:
+        """Return an object as a listing shows it; None where there is none."""
+        if self._is_nowhere:
+            return None
+        try:
+            with self._named(key):
+                return _stored(obstore.head(self._store, key))
+        except ObjectNotFound:
+            return None
 
     def write(self, key: str, parts: Sequence[bytes]) -> None:
         """Write an object, whole, over whatever was there; its bytes are those of ``parts``."""
@@ -75,11 +96,12 @@ class Storage:
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Yield the objects below ``prefix`` (a folder) in the order of their keys."""
+        if self._is_nowhere:
+            return
         with self._named(prefix):
             pages = obstore.list(self._store, prefix or None)
             found = sorted((meta for page in pages for meta in page), key=lambda m: str(m["path"]))
-        for meta in found:
-            yield StoredObject(str(meta["path"]), int(meta["size"]), meta.get("e_tag"))
+        yield from map(_stored, found)
 
     def delete(self, keys: Iterable[str]) -> None:
         """Remove objects; one that is not there is no fault."""
@@ -87,13 +109,20 @@ class Storage:
             with self._named(key), suppress(FileNotFoundError):
                 obstore.delete(self._store, key)
 
-    def sweep_staged(self) -> None:
-        """Remove what a killed process left half-written; only local folders show such files."""
+    def sweep_staged(self, prefix: str) -> None:
+        """Remove what a killed process left half-written; only local folders show such files.
+
+        Nobody else may be writing below ``prefix``: what is half-written there is swept too.
+        """
         if "://" in self.root:
             return
-        for path in Path(self.root).rglob("*#*"):
+        for path in Path(self.root, prefix).rglob("*#*"):
             if path.is_file() and _STAGED.search(path.name):
                 path.unlink(missing_ok=True)
+
+    def _check_is_there(self, key: str) -> None:
+        if self._is_nowhere:
+            raise ObjectNotFound(self.root, key)
 
     @contextmanager
     def _named(self, key: str) -> Iterator[None]:
@@ -104,3 +133,7 @@ class Storage:
             raise ObjectNotFound(self.root, key) from error
         except (BaseError, OSError, ValueError) as error:
             raise StorageFailed(self.root, key, str(error).split("\n\nDebug source")[0]) from error
+
+
+def _stored(meta: Any) -> StoredObject:
+    return StoredObject(str(meta["path"]), int(meta["size"]), meta.get("e_tag"))

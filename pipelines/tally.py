@@ -7,7 +7,8 @@ used: a retried bundle would count twice there, while here its output is simply 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import polars as pl
 
@@ -41,6 +42,16 @@ def add(tallies: Iterable[Tally]) -> Tally:
     for tally in tallies:
         total.update(tally)
     return total
+
+
+def document(tally: Tally) -> list[list[str | int]]:
+    """Return a tally as JSON, sorted."""
+    return sorted([*key, count] for key, count in tally.items())
+
+
+def tallies_of(details: Mapping[str, Any]) -> Tally:
+    """Return the tally that a record of the ledger holds as ``counted``; none is an empty one."""
+    return Counter({tuple(key): count for *key, count in details.get("counted", ())})
 
 
 def of_stage(stage: str, rows_in: int, passed: int, rejected: int, seconds: float) -> Tally:

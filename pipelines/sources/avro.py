@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from fnmatch import translate
+from os.path import commonprefix
 
 import polars as pl
 
 from conf.program import AvroConnector
 from pipelines.batch import Batch
-from pipelines.errors import NothingToRead
+from pipelines.errors import InputMoved, NothingToRead
 from pipelines.sources.entry import Damaged, Entry, Part
+from pipelines.sources.inputs import Input
 from pipelines.storage import Storage, StoredObject
 from pipelines.workers import map_ahead
 from schemas.codec import Decoder
@@ -53,21 +56,43 @@ class AvroSource:
 
         A unit to emit without any file gets an entry that says so, and fails when it is read.
         """
-        storage, entries = Storage(self.root), list[Entry]()
-        for unit in sorted({*emit, *evidence}):
-            pattern = self.connector.path.replace("{date}", unit)
-            ranges = list(self._ranges(storage, pattern))
+        entries = list[Entry]()
+        for unit, files in self._files({*emit, *evidence}).items():
+            ranges = list(self._ranges(files))
             if not ranges and unit in emit:
-                ranges = [(pattern, 0, NO_FILE, 0)]
-            for split, (key, start, end, size) in enumerate(ranges):
+                ranges = [(StoredObject(self._pattern(unit), 0, None), 0, NO_FILE)]
+            for split, (file, start, end) in enumerate(ranges):
                 part = Part(unit, split, unit in emit)
-                entries.append(Entry(len(entries), key, (part,), start, end, size))
+                place = (file.key, (part,), start, end, file.size, file.etag)
+                entries.append(Entry(len(entries), *place))
         return tuple(entries)
 
-    def _ranges(self, storage: Storage, pattern: str) -> Iterator[tuple[str, int, int, int]]:
-        for found in _matching(storage, pattern):
-            for start in range(0, max(found.size, 1), self.split_bytes):
-                yield found.key, start, min(start + self.split_bytes, found.size), found.size
+    def witness(self, days: Sequence[str]) -> dict[str, tuple[Input, ...]]:
+        """Return the files of each day; a day without any has none."""
+        return {
+            day: tuple(Input(file.key, file.etag, size=file.size) for file in files)
+            for day, files in self._files(set(days)).items()
+        }
+
+    def _files(self, days: set[str]) -> dict[str, list[StoredObject]]:
+        """Return the files of every day, from one listing of the folder that holds them all."""
+        found: dict[str, list[StoredObject]] = {day: [] for day in sorted(days)}
+        patterns = [self._pattern(day) for day in found]
+        common = commonprefix(patterns).split("*", 1)[0]  # noqa: RUF071 (of keys, not of paths)
+        place = _place(self.connector.path)
+        for file in Storage(self.root).list(common.rpartition("/")[0]):
+            match = place.match(file.key)
+            if match and match["date"] in found:
+                found[match["date"]].append(file)
+        return found
+
+    def _pattern(self, day: str) -> str:
+        return self.connector.path.replace("{date}", day)
+
+    def _ranges(self, files: Iterable[StoredObject]) -> Iterator[tuple[StoredObject, int, int]]:
+        for file in files:
+            for start in range(0, max(file.size, 1), self.split_bytes):
+                yield file, start, min(start + self.split_bytes, file.size)
 
     def open(self) -> AvroReader:
         """Open the storage and the decoding threads."""
@@ -82,10 +107,16 @@ class AvroSource:
         return None
 
 
-def _matching(storage: Storage, pattern: str) -> Iterator[StoredObject]:
-    """Yield the objects whose key matches a pattern; without a wildcard it names one object."""
-    folder = pattern.split("*", 1)[0].rpartition("/")[0]
-    return (found for found in storage.list(folder) if fnmatchcase(found.key, pattern))
+def _place(path: str) -> re.Pattern[str]:
+    """Return what matches the keys of a connector's files and finds their date.
+
+    >>> _place("in/{date}/*.avro").match("in/2017-03-01/part-0.avro")["date"]
+    '2017-03-01'
+    """
+    before, *between = (translate(part)[4:-3] for part in path.split("{date}"))
+    day = r"(?P<date>\d{4}-\d{2}-\d{2})"
+    rest = "(?P=date)".join(between)
+    return re.compile(rf"(?s:{before}{day}{rest})\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +143,7 @@ class AvroReader:
         Raises:
             NothingToRead: there is no such file.
             SchemaError: the file's schema cannot be carried, or not brought to the current one.
+            InputMoved: the file is no longer the one that was planned.
         """
         if entry.end == NO_FILE:
             raise NothingToRead(
@@ -125,7 +157,17 @@ class AvroReader:
             damage = Damage(entry.start, entry.end - entry.start, 1, str(error))
             yield self._damaged(entry, damage, self._bytes(entry, entry.start, entry.end))
             return
-        yield from self._rows(entry, self._range(entry, header))
+        span = self._range(entry, header)
+        self._check_unmoved(entry)
+        yield from self._rows(entry, span)
+
+    def _check_unmoved(self, entry: Entry) -> None:
+        """Look at the file once its bytes are here: then they are all of the planned version."""
+        found = self.storage.look(entry.location)
+        if entry.etag is not None and (found is None or found.etag != entry.etag):
+            what = f"{self.source.root}/{entry.location}"
+            now = "none" if found is None else f"version {found.etag}"
+            raise InputMoved(entry.parts[0].unit, what, f"version {entry.etag}", now)
 
     def preview(self, entry: Entry) -> pl.DataFrame:
         """Return the columns that the entry's rows will have, without rows."""

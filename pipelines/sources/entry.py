@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import polars as pl
 
 from pipelines.batch import Batch
+from pipelines.sources.inputs import Input
 from schemas.container import Damage
 
 
@@ -25,7 +26,8 @@ class Part:
 class Entry:
     """One read: some days of a table, or a range of a file. Each is read independently.
 
-    ``start`` and ``end`` are byte positions of a file's range, and 0 for a table.
+    ``start`` and ``end`` are byte positions of a file's range, and 0 for a table; ``etag`` is the
+    version of the file that was planned.
     """
 
     index: int
@@ -34,6 +36,7 @@ class Entry:
     start: int = 0
     end: int = 0
     size: int = 0
+    etag: str | None = None
 
     @property
     def emits(self) -> bool:
@@ -70,6 +73,10 @@ class Source(Protocol):
 
     def plan(self, emit: Sequence[str], evidence: Sequence[str]) -> tuple[Entry, ...]:
         """List what will be read for these units, without reading it."""
+        ...
+
+    def witness(self, days: Sequence[str]) -> Mapping[str, tuple[Input, ...]]:
+        """Return what each day's rows are read from, as it is now, without reading the rows."""
         ...
 
     def open(self) -> Reader:

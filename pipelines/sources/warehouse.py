@@ -22,6 +22,7 @@ from pipelines.batch import Batch
 from pipelines.errors import MisplacedRows, WarehouseFailed
 from pipelines.sources.cut import Cutter
 from pipelines.sources.entry import Entry, Part
+from pipelines.sources.inputs import Input
 from transforms.kernel import ROW
 
 #: Databases in a file: their drivers take its path.
@@ -29,6 +30,11 @@ _FILES = ("duckdb", "sqlite")
 #: Databases that convert times to the zone of their session.
 _ZONED = ("duckdb", "postgresql")
 _DAY = "_day"
+#: What adds up hashes of whole rows, in any order, so that one that changed shows.
+_DIGESTS = {
+    "duckdb": "CAST(sum(md5_number_lower(CAST(_rows AS VARCHAR))) AS VARCHAR)",
+    "postgresql": "CAST(sum(hashtextextended(CAST(_rows AS TEXT), 0)) AS TEXT)",
+}
 
 
 def _location(text: str) -> str:
@@ -70,7 +76,9 @@ class Warehouse:
         try:
             opened = driver.connect(target) if target else driver.connect()
         except driver.Error as error:
-            raise WarehouseFailed(self.url, "connect", _first_line(error)) from error
+            raise WarehouseFailed(
+                self.url, "connect", _first_line(error), transient=_may_pass(error)
+            ) from error
         connection = Connection(self.url, opened, driver.Error)
         with ExitStack() as undo:
             undo.callback(connection.close)
@@ -119,7 +127,9 @@ class Connection:
             try:
                 cursor.execute(statement)
             except self.failure as error:
-                raise WarehouseFailed(self.url, what, _first_line(error)) from error
+                raise WarehouseFailed(
+                    self.url, what, _first_line(error), transient=_may_pass(error)
+                ) from error
 
     def stream(self, query: str, values: Sequence[object], what: str) -> Iterator[pl.DataFrame]:
         """Yield the rows of a query as frames; an empty result yields one frame without rows.
@@ -136,7 +146,9 @@ class Connection:
                 for batch in chain(() if first is None else (first,), reader):
                     yield _frame(pa.Table.from_batches([batch]))
             except (self.failure, pa.ArrowException, OSError) as error:
-                raise WarehouseFailed(self.url, what, _first_line(error)) from error
+                raise WarehouseFailed(
+                    self.url, what, _first_line(error), transient=_may_pass(error)
+                ) from error
 
     def _empty(self, schema: pa.Schema, *, typed: bool) -> pl.DataFrame:
         """Return a frame of the result's columns; SQLite knows their types from rows alone."""
@@ -147,6 +159,34 @@ class Connection:
     def frame(self, query: str, values: Sequence[object], what: str) -> pl.DataFrame:
         """Return all rows of a query as one frame."""
         return pl.concat(list(self.stream(query, values, what)))
+
+    def witness(
+        self,
+        query: str,
+        values: Sequence[object],
+        what: str,
+        *,
+        day: str | None = None,
+        digest: str | None = None,
+    ) -> dict[str, Input]:
+        """Return the rows of a query as inputs named ``what``, counted and digested where they are.
+
+        By day of the column ``day`` (``what/<day>``), else as one. ``digest`` is an aggregate in
+        the database's SQL that tells contents apart; without it DuckDB and PostgreSQL add up
+        hashes of whole rows, and others are told apart by their counts alone.
+        """
+        scheme = urlsplit(self.url).scheme
+        key = f'substr(CAST("{day}" AS VARCHAR), 1, 10)' if day else "''"
+        statement = (
+            f"SELECT {key} AS _day, count(*) AS _count, "
+            f"{digest or _DIGESTS.get(scheme, 'NULL')} AS _digest "
+            f"FROM (\n{query.strip().rstrip(';')}\n) AS _rows" + (" GROUP BY 1" if day else "")
+        )
+        found = self.frame(statement, values, what).rows()
+        return {
+            key or "": Input(f"{what}/{key}" if day else what, _text(version), int(count))
+            for key, count, version in found
+        }
 
     def close(self) -> None:
         """Close the connection."""
@@ -164,8 +204,17 @@ def _frame(table: pa.Table) -> pl.DataFrame:
     return frame
 
 
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
 def _first_line(error: Exception) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Say whether the database was out of reach, in DB-API's words, and not asked for nonsense."""
+    return any(kind.__name__ == "OperationalError" for kind in type(error).__mro__)
 
 
 def midnight(day: str) -> datetime:
@@ -193,6 +242,24 @@ class WarehouseSource:
             Entry(index, self.connector.table_name, tuple(Part(day, 0, emits) for day in days))
             for index, (days, emits) in enumerate(runs)
         )
+
+    def witness(self, days: Sequence[str]) -> dict[str, tuple[Input, ...]]:
+        """Return each day's partition; a day without rows has one of no rows."""
+        if not days:
+            return {}
+        connector, partition = self.connector, self.connector.partition
+        bounds = (midnight(min(days)), midnight(max(days)) + timedelta(days=1))
+        with closing(self.warehouse.connect()) as connection:
+            found = connection.witness(
+                connector.query,
+                bounds,
+                connector.source_id,
+                day=partition.column,
+                digest=partition.digest,
+            )
+        return {
+            day: (found.get(day) or Input(f"{connector.source_id}/{day}", rows=0),) for day in days
+        }
 
     def open(self) -> WarehouseReader:
         """Connect."""

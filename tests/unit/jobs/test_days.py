@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.days import DateRange
+from jobs.days import DateRange, days_before
 from jobs.errors import WrongUse
 
 DAYS = st.dates(date(1980, 1, 1), date(2090, 1, 1))
@@ -23,7 +23,7 @@ def test_a_range_holds_every_day_once(first: date, length: int) -> None:
 
 @given(DAYS, st.integers(0, 400))
 def test_the_days_before_end_the_day_before(first: date, days: int) -> None:
-    before = DateRange(first, first).before(days)
+    before = days_before(first.isoformat(), days)
     expected = range(first.toordinal() - days, first.toordinal())
     assert [date.fromisoformat(day).toordinal() for day in before] == list(expected)
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,13 @@ import pytest
 import yaml
 
 import conf
-from jobs.days import DateRange
+from jobs.backfill.work import Wave
+from jobs.days import days_before
 from jobs.errors import WrongUse
-from jobs.solicit import SolicitJob, run
+from jobs.solicit import SolicitJob
 
 HOME = Path(conf.__file__).parent
-DAYS = DateRange(date(2017, 3, 1), date(2017, 3, 2))
+SPAN = ("2017-03-01", "2017-03-02")
 Edit = Callable[[dict[str, Any]], object]
 
 
@@ -30,7 +30,7 @@ def job(folder: Path, program: Edit | None = None, environment: Edit | None = No
         path = folder / f"{Path(name).name}.yaml"
         path.write_text(yaml.safe_dump(said, sort_keys=True))
         paths.append(str(path))
-    return SolicitJob.load(*paths, DAYS, folder / "out")
+    return SolicitJob.load(*paths, folder / "out")
 
 
 @pytest.fixture
@@ -39,9 +39,9 @@ def base(tmp_path: Path) -> SolicitJob:
 
 
 def test_comments_and_the_order_of_keys_do_not_count(base: SolicitJob, tmp_path: Path) -> None:
-    packaged = SolicitJob.load("product-reviews", "local", DAYS, tmp_path / "out")
+    packaged = SolicitJob.load("product-reviews", "local", tmp_path / "out")
     assert packaged.config_fingerprint == base.config_fingerprint
-    assert packaged.run_id == base.run_id
+    assert packaged.run_id(*SPAN) == base.run_id(*SPAN)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_comments_and_the_order_of_keys_do_not_count(base: SolicitJob, tmp_path:
 def test_what_a_program_decides_by_counts(base: SolicitJob, tmp_path: Path, edit: Edit) -> None:
     other = job(tmp_path, edit)
     assert other.config_fingerprint != base.config_fingerprint
-    assert other.run_id != base.run_id
+    assert other.run_id(*SPAN) != base.run_id(*SPAN)
 
 
 @pytest.mark.parametrize(
@@ -99,10 +99,50 @@ def test_a_model_counts_by_its_bytes(base: SolicitJob) -> None:
 
 
 def test_a_run_is_named_by_what_was_asked(base: SolicitJob) -> None:
-    assert base.run_id.startswith("solicit-")
-    later = replace(base, days=DateRange(DAYS.first, date(2017, 3, 3)))
-    assert later.run_id != base.run_id
-    assert replace(base, out=Path("elsewhere")).run_id == base.run_id
+    assert base.run_id(*SPAN).startswith("solicit-")
+    assert base.run_id("2017-03-01", "2017-03-03") != base.run_id(*SPAN)
+    assert replace(base, out=Path("elsewhere")).run_id(*SPAN) == base.run_id(*SPAN)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda said: said.update(enabled=False),
+        lambda said: said.update(batchSchedule="0 6 * * *"),
+        lambda said: said.update(lateData={"lookbackDays": 3}),
+        lambda said: said.update(onCompletion=["merge"]),
+        lambda said: said["dataConnectors"][0]["partition"].update(digest="count(*)"),
+    ],
+)
+def test_when_and_whether_to_run_does_not_count(
+    base: SolicitJob, tmp_path: Path, edit: Edit
+) -> None:
+    assert job(tmp_path, edit).config_fingerprint == base.config_fingerprint
+
+
+def test_code_counts_by_what_decides_the_output(base: SolicitJob) -> None:
+    assert {"transforms.filters", "schemas.codec", "pipelines.sinks.lake"} <= set(base.code.modules)
+    assert not [name for name in base.code.modules if name.startswith("jobs")]
+    assert set(base.code.data) == {"candidate", "rejection", "quarantine"}
+
+
+def test_a_filter_of_ones_own_counts(
+    tmp_path: Path, base: SolicitJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    filters = tmp_path / "filters_of_ones_own.py"
+
+    def edit(said: dict[str, Any]) -> None:
+        rule = {"function": "filters_of_ones_own:sane"}
+        said["filterChain"]["filters"][0].update(parameters=rule)
+
+    filters.write_text("def sane(frame):\n    return frame['quantity'] > 1\n")
+    before = job(tmp_path, edit).code
+    assert before.fingerprint != base.code.fingerprint
+    filters.write_text("def sane(frame):  # a comment\n    return frame['quantity'] > 1\n")
+    assert job(tmp_path, edit).code.fingerprint == before.fingerprint
+    filters.write_text("def sane(frame):\n    return frame['quantity'] > 2\n")
+    assert job(tmp_path, edit).code.fingerprint != before.fingerprint
 
 
 def test_an_override_has_its_own_model_file(tmp_path: Path) -> None:
@@ -129,26 +169,55 @@ def test_two_connectors_are_refused(tmp_path: Path) -> None:
         job(tmp_path, edit)
 
 
-@pytest.mark.parametrize(("size", "waves"), [(1, [1, 1]), (2, [2]), (92, [2])])
-def test_units_run_in_waves(tmp_path: Path, size: int, waves: list[int]) -> None:
-    made = job(tmp_path, None, lambda said: said["runs"].update(unitsPerRun=size))
-    assert [len(wave) for wave in made.waves()] == waves
-    assert [unit for wave in made.waves() for unit in wave] == list(DAYS.units)
+def evidence(job: SolicitJob, *units: str) -> list[str]:
+    wave = Wave({}, {})
+    planned = job.solicitation(units, job.publication(wave, {}))
+    days = [(part.unit, part.emit) for entry in planned.entries for part in entry.parts]
+    assert sorted(day for day, emit in days if emit) == sorted(units)
+    assert planned.publication.ranked_by == "response"
+    return sorted(day for day, emit in days if not emit)
 
 
 def test_a_wave_reads_its_look_back_as_evidence(base: SolicitJob) -> None:
-    planned = base.solicitation(("2017-03-02",))
-    days = [(p.unit, p.emit) for entry in planned.entries for p in entry.parts]
-    assert days[-1] == ("2017-03-02", True)
-    assert days[0] == ("2017-02-16", False)
-    assert [emit for _, emit in days] == [False] * 14 + [True]
-    assert planned.publication.ranked_by == "response"
+    before = list(days_before("2017-03-02", 14))
+    assert evidence(base, "2017-03-02") == before
+    assert before[0] == "2017-02-16"
 
 
-def test_a_disabled_program_runs_nothing(tmp_path: Path) -> None:
-    result = run(job(tmp_path, lambda said: said.update(enabled=False)))
-    assert [unit.status for unit in result.units] == ["skipped", "skipped"]
-    assert not (tmp_path / "out").exists()
+def test_days_that_do_not_follow_each_other_have_a_look_back_each(base: SolicitJob) -> None:
+    """What lies between them is evidence too, or the later day would find no duplicates."""
+    expected = {*days_before("2017-03-02", 14), *days_before("2017-03-22", 14)} - {"2017-03-02"}
+    assert evidence(base, "2017-03-02", "2017-03-22") == sorted(expected)
+    near = {*days_before("2017-03-02", 14), "2017-03-03", "2017-03-04"}
+    assert evidence(base, "2017-03-02", "2017-03-05") == sorted(near)
+
+
+def test_a_unit_reads_its_rows_its_look_back_features_and_lookups(base: SolicitJob) -> None:
+    found = base.inputs(["2017-03-01", "2017-03-02"])
+    unit = found["2017-03-01"]
+    assert unit.roles["reads"][0].name == "transactions/2017-03-01"
+    assert unit.rows == 3881
+    assert [item.name for item in unit.roles["lookback"]] == [
+        f"transactions/{day}" for day in days_before("2017-03-01", 14)
+    ]
+    assert [item.name for item in unit.roles["features"]] == ["features/2017-03-01"]
+    assert {item.name: item.rows for item in unit.roles["lookups"]} == {
+        "demographics.household_id": 801,
+        "products.product_id": 92_331,
+    }
+    assert all(item.version for items in unit.roles.values() for item in items)
+    assert found["2017-03-02"].roles["lookback"][-1] == unit.roles["reads"][0]
+    assert unit.fingerprint("c", "d") == base.inputs(["2017-03-01"])["2017-03-01"].fingerprint(
+        "c", "d"
+    )
+    assert unit.fingerprint("c", "d") != unit.fingerprint("c", "e")
+    assert unit.fingerprint("c", "d") != found["2017-03-02"].fingerprint("c", "d")
+
+
+def test_a_day_without_rows_is_an_input_too(base: SolicitJob) -> None:
+    """So that its rows are noticed when they come."""
+    (item,) = base.inputs(["2030-01-01"])["2030-01-01"].roles["reads"]
+    assert (item.rows, item.version) == (0, None)
 
 
 def test_files_need_a_place(tmp_path: Path) -> None:

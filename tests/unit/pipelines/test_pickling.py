@@ -21,7 +21,9 @@ from pipelines.context import RunContext
 from pipelines.counting import CountOutput, CountWork
 from pipelines.failure import Lookback
 from pipelines.lake import LakeSettings
-from pipelines.publish import Publication, PublishUnits
+from pipelines.ledger.record import Record
+from pipelines.publish import PublishUnits
+from pipelines.publisher import Promise, Publication
 from pipelines.read import ReadDecided, ReadEntries
 from pipelines.sinks.lake import WriteFragments
 from pipelines.sinks.quarantine import WriteQuarantine
@@ -68,6 +70,10 @@ def chain(purpose: Purpose) -> Chain:
     return Chain(PROGRAM, CONNECTOR, WAREHOUSE, MODELS, days, purpose)
 
 
+UNIT = "solicit/product-reviews/2017-03-01"
+LEASES = {"2017-03-01": Record(UNIT, 2, "leased", 1, "run", "at", "f" * 64, "p" * 64)}
+PROMISES = {"2017-03-01": Promise({"transactions/2017-03-01": ["1", 3, None]}, 3)}
+
 DOFNS: dict[type[beam.DoFn], Callable[[], beam.DoFn]] = {
     ReadEntries: lambda: ReadEntries(SOURCE, LOOKBACK, "read"),
     ReadDecided: lambda: ReadDecided(AVRO, LOOKBACK, "read"),
@@ -80,7 +86,7 @@ DOFNS: dict[type[beam.DoFn], Callable[[], beam.DoFn]] = {
     ),
     WriteQuarantine: lambda: WriteQuarantine(LAKE, record_type("quarantine"), CONTEXT),
     PublishUnits: lambda: PublishUnits(
-        Publication(LAKE, "sqlite:///x", "response", "out/units", 0.01, CONTEXT)
+        Publication(LAKE, "sqlite:///x", "response", 0.01, CONTEXT, LEASES, PROMISES, {"code": "c"})
     ),
 }
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,14 +11,27 @@ import polars as pl
 import pytest
 
 from conf.program import Program
+from pipelines.balance import balance_document, check_balance
 from pipelines.context import RunContext
-from pipelines.errors import Unbalanced
+from pipelines.errors import PipelineError, Unbalanced
 from pipelines.failure import Failure
 from pipelines.lake import Lake, LakeSettings, Receipt
-from pipelines.publish import Publication, PublishUnits, balance_document, check_balance
+from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.record import Record
+from pipelines.publish import PublishUnits
+from pipelines.publisher import Promise, Publication, Publisher
 from pipelines.sinks.stores import open_store
+from pipelines.storage import Storage
 from pipelines.tables import CandidateTable, RejectionTable
-from pipelines.tally import DEDUPLICATED, QUARANTINED, READ, REJECTED, WRITTEN, Tally
+from pipelines.tally import (
+    DEDUPLICATED,
+    QUARANTINED,
+    READ,
+    REJECTED,
+    WRITTEN,
+    Tally,
+    tallies_of,
+)
 from schemas.registry import record_type
 from transforms.kernel import ROW
 
@@ -28,10 +40,27 @@ CHEAP = (REJECTED, "QUALITY", "worth-it", "TOO_CHEAP")
 COUNTED: Tally = Counter({READ: 4, WRITTEN: 2, DEDUPLICATED: 1, CHEAP: 1})
 
 
+NAME = f"solicit/reviews/{UNIT}"
+
+
 @pytest.fixture
 def publication(tmp_path: Path, lake: LakeSettings, context: RunContext) -> Publication:
     store = f"sqlite:///{tmp_path / 'candidates.sqlite'}"
-    return Publication(lake, store, "worth", str(tmp_path / "outcomes"), 0.25, context)
+    promises = {UNIT: Promise({"rows/2017-03-01": ["1", 4, None]})}
+    about = {"settings": "s", "code": "c"}
+    return Publication(lake, store, "worth", 0.25, context, {}, promises, about)
+
+
+def ledger_of(publication: Publication) -> Ledger:
+    return Ledger(Storage(publication.lake.root))
+
+
+def leased(publication: Publication, run: str = "mine") -> Publication:
+    """The publication with the next lease of the unit."""
+    ledger = ledger_of(publication)
+    last = ledger.last(NAME)
+    planned = ledger.append(last, "planned", unit=NAME, run=run, fingerprint="f", plan="p")
+    return replace(publication, leases={UNIT: ledger.go_on(planned, "leased")})
 
 
 def candidates(values: list[float]) -> pl.DataFrame:
@@ -100,16 +129,27 @@ def publish(
     receipts: list[Receipt],
     *tallies: Tally,
     failed: tuple[Failure, ...] = (),
-) -> dict[str, Any]:
-    """Publish the unit and return what was said of it."""
+) -> Record:
+    """Publish the unit, under a new lease if it has none, and return its latest record."""
+    if not publication.leases:
+        publication = leased(publication)
     grouped = {"tallied": tallies or (COUNTED,), "received": receipts, "failed": failed}
     with publisher(publication) as made:
         assert list(made.process((UNIT, {**grouped, "planned": [UNIT]}))) == [UNIT]
-    return json.loads(Path(publication.outcomes, f"{UNIT}.json").read_text())
+    last = ledger_of(publication).last(NAME)
+    assert last is not None
+    return last
 
 
-def marker(publication: Publication) -> Path:
-    return Path(publication.lake.root, f"units/solicit/reviews/{UNIT}.json")
+def visible(publication: Publication) -> Record | None:
+    ledger = ledger_of(publication)
+    last = ledger.last(NAME)
+    return None if last is None else ledger.publication(last)
+
+
+def fragments(publication: Publication, kind: str = "candidate") -> set[str]:
+    folder = Path(publication.lake.root, f"fragments/{kind}/reviews/{UNIT}")
+    return {path.name for path in folder.iterdir()}
 
 
 def stored(publication: Publication) -> list[Any]:
@@ -119,9 +159,9 @@ def stored(publication: Publication) -> list[Any]:
 
 
 def test_a_unit_in_balance_is_published(publication: Publication, receipts: list[Receipt]) -> None:
-    said = publish(publication, receipts)
-    assert (said["status"], said["error"]) == ("published", None)
-    assert said["balance"] == {
+    last = publish(publication, receipts)
+    assert (last.event, last.attempt, last.fresh) == ("succeeded", 1, True)
+    assert last.details["balance"] == {
         "read": 4,
         "written": 2,
         "deduplicated": 1,
@@ -135,17 +175,22 @@ def test_a_unit_in_balance_is_published(publication: Publication, receipts: list
             }
         ],
     }
-    document = json.loads(marker(publication).read_text())
-    assert document["balance"] == said["balance"]
-    assert [f["key"] for f in document["fragments"]] == sorted(r.key for r in receipts)
-    assert document["configFingerprint"] == "f" * 64
-    assert "microseconds" not in marker(publication).read_text()
+    published = visible(publication)
+    assert published is not None
+    assert published.details["balance"] == last.details["balance"] == balance_document(COUNTED)
+    keys = [fragment["key"] for fragment in published.details["fragments"]]
+    assert keys == sorted(receipt.key for receipt in receipts)
+    assert published.details["inputs"] == {"rows/2017-03-01": ["1", 4, None]}
+    assert (published.details["settings"], published.details["code"]) == ("s", "c")
+    assert tallies_of(published.details) == COUNTED
     assert len(stored(publication)) == 2
+    events = [record.event for record in ledger_of(publication).history(NAME)]
+    assert events == ["planned", "leased", "published", "succeeded"]
 
 
 def test_tallies_add_up_in_any_order(publication: Publication, receipts: list[Receipt]) -> None:
     parts = [Counter({key: 1}) for key, n in COUNTED.items() for _ in range(n)]
-    assert publish(publication, receipts, *reversed(parts))["status"] == "published"
+    assert publish(publication, receipts, *reversed(parts)).event == "succeeded"
 
 
 @pytest.mark.parametrize(
@@ -157,10 +202,12 @@ def test_a_unit_out_of_balance_is_not_published(
 ) -> None:
     counted = Counter(COUNTED)
     counted.update(change)
-    said = publish(publication, receipts, counted)
-    assert said["status"] == "failed"
-    assert "to be accounted for" in said["error"]
-    assert not marker(publication).exists()
+    last = publish(publication, receipts, counted)
+    assert last.event == "failed"
+    assert "to be accounted for" in last.details["error"]
+    assert last.details["transient"] is False
+    assert tallies_of(last.details) == counted
+    assert visible(publication) is None
     assert stored(publication) == []
 
 
@@ -171,10 +218,10 @@ def test_rows_counted_as_written_must_be_in_the_lake(
         kept = [receipt for receipt in receipts if receipt.record_type != missing]
         with pytest.raises(Unbalanced):
             check_balance(UNIT, COUNTED, kept)
-        assert publish(publication, kept)["status"] == "failed"
+        assert publish(publication, kept).event == "failed"
     with pytest.raises(Unbalanced):
         check_balance(UNIT, COUNTED, [*receipts, receipts[0]])
-    assert not marker(publication).exists()
+    assert visible(publication) is None
 
 
 def test_a_candidate_too_many_does_not_make_up_for_a_rejection_missing() -> None:
@@ -183,120 +230,216 @@ def test_a_candidate_too_many_does_not_make_up_for_a_rejection_missing() -> None
         check_balance(UNIT, COUNTED, found)
 
 
-def test_a_failed_unit_is_not_published(publication: Publication, receipts: list[Receipt]) -> None:
+@pytest.mark.parametrize("transient", [(True, True, False), (True, True, True)])
+def test_a_failed_unit_is_not_published(
+    publication: Publication, receipts: list[Receipt], transient: tuple[bool, ...]
+) -> None:
+    """It may be tried again when every failure may pass."""
     failures = (
-        Failure(UNIT, "transform", "FilterFailed", "b broke"),
-        Failure(UNIT, "read", "WarehouseFailed", "a broke"),
-        Failure(UNIT, "read", "WarehouseFailed", "a broke"),
+        Failure(UNIT, "transform", "FilterFailed", "b broke", transient[2]),
+        Failure(UNIT, "read", "WarehouseFailed", "a broke", transient[0]),
+        Failure(UNIT, "read", "WarehouseFailed", "a broke", transient[1]),
     )
-    said = publish(publication, receipts, failed=failures)
-    assert (said["status"], said["error"]) == ("failed", "read: a broke (and 1 more, see the log)")
-    assert not marker(publication).exists()
+    last = publish(publication, receipts, failed=failures)
+    assert last.event == "failed"
+    assert last.details["error"] == "read: a broke (and 1 more, see the log)"
+    assert last.details["transient"] is all(transient)
+    assert visible(publication) is None
     assert stored(publication) == []
 
 
-@pytest.mark.parametrize(("rows", "status"), [(1, "published"), (2, "failed")])
+@pytest.mark.parametrize(("rows", "event"), [(1, "succeeded"), (2, "failed")])
 def test_too_much_in_quarantine_fails_the_unit(
-    publication: Publication, receipts: list[Receipt], rows: int, status: str
+    publication: Publication, receipts: list[Receipt], rows: int, event: str
 ) -> None:
-    """The threshold is a quarter of what was read."""
+    """The threshold is a fifth of what was read."""
     counted = Counter(COUNTED) + Counter({READ: rows, QUARANTINED: rows})
-    told = replace(publication, quarantine_threshold=0.2)
-    said = publish(told, receipts, counted)
-    assert said["status"] == status
-    if status == "failed":
-        assert "at most 20.00%" in said["error"]
-        assert "33.33% (2 rows)" in said["error"]
-        assert not marker(publication).exists()
+    last = publish(replace(publication, quarantine_threshold=0.2), receipts, counted)
+    assert last.event == event
+    if event == "failed":
+        assert "at most 20.00%" in last.details["error"]
+        assert "33.33% (2 rows)" in last.details["error"]
+        assert visible(publication) is None
+
+
+@pytest.mark.parametrize(("planned", "event"), [(4, "succeeded"), (5, "failed"), (3, "failed")])
+def test_other_rows_than_were_planned_fail_the_unit(
+    publication: Publication, receipts: list[Receipt], planned: int, event: str
+) -> None:
+    promised = replace(publication, promises={UNIT: Promise({}, planned)})
+    last = publish(promised, receipts)
+    assert last.event == event
+    if event == "failed":
+        assert f"expected {planned} as planned, found 4; plan again" in last.details["error"]
+        assert visible(publication) is None
 
 
 def test_a_unit_without_rows_is_published(publication: Publication) -> None:
-    said = publish(publication, [], Counter())
-    assert (said["status"], said["fragments"], said["balance"]["read"]) == ("published", 0, 0)
-    assert json.loads(marker(publication).read_text())["fragments"] == []
+    last = publish(publication, [], Counter())
+    assert (last.event, last.details["fragments"]) == ("succeeded", [])
+    assert last.details["balance"]["read"] == 0
+    assert stored(publication) == []
 
 
-def test_publishing_the_same_again_changes_nothing(
+def test_publishing_the_same_again_changes_nothing_but_the_attempt(
     publication: Publication, receipts: list[Receipt]
 ) -> None:
     publish(publication, receipts)
-    before = marker(publication).read_bytes(), stored(publication)
-    assert publish(publication, list(reversed(receipts)))["status"] == "unchanged"
-    assert (marker(publication).read_bytes(), stored(publication)) == before
+    before, kept = stored(publication), fragments(publication)
+    again = publish(publication, list(reversed(receipts)))
+    assert (again.event, again.attempt, again.details["changed"]) == ("succeeded", 2, False)
+    assert (stored(publication), fragments(publication)) == (before, kept)
 
 
-def test_other_content_of_a_published_unit_is_refused(
-    publication: Publication, receipts: list[Receipt], context: RunContext
+def reprocessed(program: Any, context: RunContext, lake: LakeSettings, rejected: Any) -> Any:
+    """Other content for the unit: one candidate fewer and one changed, one rejection more."""
+    lost = rejected([(1, "TOO_CHEAP"), (2, "TOO_CHEAP"), (3, "DUPLICATE_IN_WINDOW")])
+    made = written(program(), context, lake, candidates([7.0]), lost)
+    return made, Counter({READ: 4, WRITTEN: 1, DEDUPLICATED: 1, CHEAP: 2})
+
+
+def test_other_content_replaces_what_was_published(
+    publication: Publication, receipts: list[Receipt], program: Any, context: Any, rejected: Any
 ) -> None:
     publish(publication, receipts)
-    before = marker(publication).read_bytes(), stored(publication)
-    other = replace(publication, context=replace(context, config_fingerprint="e" * 64))
-    said = publish(other, receipts)
-    assert said["status"] == "failed"
-    assert f"configFingerprint was '{'f' * 64}', is now '{'e' * 64}'" in said["error"]
-    assert f"units/solicit/reviews/{UNIT}.json is published already" in said["error"]
-    assert (marker(publication).read_bytes(), stored(publication)) == before
+    made, counted = reprocessed(program, context, publication.lake, rejected)
+    assert len(fragments(publication)) == 2
+    last = publish(publication, made, counted)
+    assert (last.event, last.details["changed"]) == ("succeeded", True)
+    published = visible(publication)
+    assert published is not None
+    assert published.details["replaces"] == 3
+    named = {Path(r.key).name for r in made if r.record_type == "candidate"}
+    assert fragments(publication) == named
+    (item,) = stored(publication)
+    assert (item["attributes"]["orderValue"], item["metadata"]["version"]) == (7.0, 2)
 
 
-def test_other_rows_of_a_published_unit_are_refused(
-    publication: Publication, receipts: list[Receipt]
+@pytest.mark.parametrize("at", ["store", "fragments", "record"])
+def test_a_run_that_dies_after_publishing_is_completed_by_the_next(
+    publication: Publication,
+    receipts: list[Receipt],
+    program: Any,
+    context: Any,
+    rejected: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    at: str,
 ) -> None:
+    """From the record alone: the rows are not read again."""
+    from pipelines import publisher as module
+    from pipelines.lake import Lake as OpenLake
+    from pipelines.ledger.ledger import Ledger as OpenLedger
+    from pipelines.sinks.sqlite_store import SqliteStore
+
     publish(publication, receipts)
-    said = publish(publication, [replace(r, sha256="other") for r in receipts])
-    assert said["status"] == "failed"
-    assert "fragments was" in said["error"]
+    made, counted = reprocessed(program, context, publication.lake, rejected)
+    mine = leased(publication)
 
-
-def test_a_crash_between_store_and_marker_is_mended_by_the_next_run(
-    publication: Publication, receipts: list[Receipt], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from pipelines import storage
-
-    def killed(*_: object) -> bool:
+    def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched, publisher(publication) as made:
-        patched.setattr(storage.Storage, "create", killed)
-        grouped = {"tallied": [COUNTED], "received": receipts, "failed": []}
+    place: Any = {
+        "store": (SqliteStore, "apply"),
+        "fragments": (OpenLake, "tidy"),
+        "record": (OpenLedger, "go_on"),
+    }[at]
+    opened = module.Publisher(mine)
+    published = opened.publish(UNIT, counted, made)
+    with monkeypatch.context() as patched:
+        patched.setattr(*place, killed)
         with pytest.raises(KeyboardInterrupt):
-            list(made.process((UNIT, grouped)))
-    assert not marker(publication).exists()
-    before = stored(publication)
-    assert len(before) == 2
-    assert publish(publication, receipts)["status"] == "published"
-    assert stored(publication) == before
+            opened.finish(published)
+    opened.close()
+    last = ledger_of(publication).last(NAME)
+    assert last is not None
+    assert (last.event, last.completed) == ("published", False)
+
+    successor = leased(publication, run="successor")
+    opened = module.Publisher(successor)
+    done = opened.finish(successor.leases[UNIT])
+    opened.close()
+    assert (done.event, done.fresh, done.attempt) == ("succeeded", True, 3)
+    assert len(fragments(publication)) == 1
+    (item,) = stored(publication)
+    assert (item["attributes"]["orderValue"], item["metadata"]["version"]) == (7.0, 2)
 
 
-def test_a_lost_store_is_filled_again_by_the_same_run(
+def test_a_worker_that_was_taken_over_cannot_publish(
+    publication: Publication, receipts: list[Receipt], program: Any, context: Any, rejected: Any
+) -> None:
+    zombie = leased(publication, run="zombie")
+    made, counted = reprocessed(program, context, publication.lake, rejected)
+    successor = leased(publication, run="successor")
+    after = publish(successor, made, counted)
+    before = (stored(publication), fragments(publication))
+    assert publish(zombie, receipts) == after
+    assert (stored(publication), fragments(publication)) == before
+
+
+def test_a_worker_that_was_taken_over_while_completing_changes_nothing(
+    publication: Publication, receipts: list[Receipt], program: Any, context: Any, rejected: Any
+) -> None:
+    """It had published, and goes on after its successors have completed and replaced the unit."""
+    zombie = Publisher(leased(publication, run="zombie"))
+    published = zombie.publish(UNIT, COUNTED, receipts)
+    successor = leased(publication, run="successor")
+    completing = Publisher(successor)
+    completing.finish(successor.leases[UNIT])
+    completing.close()
+    made, counted = reprocessed(program, context, publication.lake, rejected)
+    publish(publication, made, counted)
+    before = (stored(publication), fragments(publication))
+    with pytest.raises(PipelineError):
+        zombie.finish(published)
+    zombie.close()
+    assert (stored(publication), fragments(publication)) == before
+
+
+def test_two_workers_of_an_attempt_publish_once(
     publication: Publication, receipts: list[Receipt]
+) -> None:
+    """An engine may run a bundle twice."""
+    mine = leased(publication)
+    assert publish(mine, receipts).event == "succeeded"
+    assert publish(mine, receipts).event == "succeeded"
+    events = [record.event for record in ledger_of(publication).history(NAME)]
+    assert events == ["planned", "leased", "published", "succeeded"]
+
+
+def test_a_lost_store_is_filled_again_from_the_lake(
+    publication: Publication, receipts: list[Receipt], tmp_path: Path
 ) -> None:
     publish(publication, receipts)
     before = stored(publication)
-    assert publication.store_url is not None
-    for path in Path(publication.outcomes).parent.glob("candidates.sqlite*"):
+    for path in tmp_path.glob("candidates.sqlite*"):
         path.unlink()
-    assert publish(publication, receipts)["status"] == "unchanged"
+    again = leased(publication)
+    opened = Publisher(again)
+    opened.finish(again.leases[UNIT])
+    opened.close()
     assert stored(publication) == before
 
 
-def test_fragments_of_another_attempt_are_removed_before_the_unit_is_published(
+def test_fragments_of_another_attempt_are_removed_once_the_unit_is_published(
     publication: Publication, receipts: list[Receipt]
 ) -> None:
     folder = Path(publication.lake.root, f"fragments/candidate/reviews/{UNIT}")
     (folder / "00000-000-0123456789abcdef.avro").write_bytes(b"stray")
+    (folder / "00000-000-0123456789abcdef.avro#1").write_bytes(b"half")
     other_day = folder.parent / "2017-03-02" / "00000-000-aa.avro"
     other_day.parent.mkdir()
     other_day.write_bytes(b"not mine")
     publish(publication, receipts)
-    assert [path.name for path in folder.iterdir()] == [
+    assert fragments(publication) == {
         Path(r.key).name for r in receipts if r.record_type == "candidate"
-    ]
+    }
     assert other_day.exists()
 
 
 def test_strays_of_a_unit_that_fails_stay(
     publication: Publication, receipts: list[Receipt]
 ) -> None:
+    """They may be those of what is published."""
     folder = Path(publication.lake.root, f"fragments/candidate/reviews/{UNIT}")
     (folder / "stray.avro").write_bytes(b"stray")
     publish(publication, receipts, Counter())
@@ -306,11 +449,11 @@ def test_strays_of_a_unit_that_fails_stay(
 def test_without_a_store_the_lake_alone_is_published(
     publication: Publication, receipts: list[Receipt], tmp_path: Path
 ) -> None:
-    assert publish(replace(publication, store_url=None), receipts)["status"] == "published"
+    assert publish(replace(publication, store_url=None), receipts).event == "succeeded"
     assert not (tmp_path / "candidates.sqlite").exists()
 
 
-def test_a_store_that_refuses_fails_the_unit(
+def test_a_store_that_refuses_leaves_the_unit_to_be_completed(
     publication: Publication, receipts: list[Receipt]
 ) -> None:
     assert publication.store_url is not None
@@ -319,11 +462,10 @@ def test_a_store_that_refuses_fails_the_unit(
 
         (mine,) = [r for r in receipts if r.record_type == "candidate"]
         frame = decode_file(Path(publication.lake.root, mine.key).read_bytes())
-        store.apply(f"solicit/reviews/{UNIT}", frame.head(1))
-    said = publish(publication, receipts)
-    assert said["status"] == "failed"
-    assert UNIT in said["error"]
-    assert not marker(publication).exists()
+        store.apply(NAME, frame.head(1))
+    last = publish(publication, receipts)
+    assert (last.event, last.completed) == ("failed", False)
+    assert UNIT in last.details["error"]
 
 
 def test_a_balance_has_its_rejections_in_order() -> None:

@@ -70,8 +70,31 @@ def test_a_missing_object_is_named_with_its_root(storage: Storage) -> None:
 
 def test_a_folder_that_cannot_be_one_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(StorageFailed, match="file/lake: cannot reach ''"):
-        Storage(str(tmp_path / "file" / "lake"))
+    with pytest.raises(StorageFailed, match="file/lake: cannot reach 'k'"):
+        Storage(str(tmp_path / "file" / "lake")).write("k", [b"x"])
+
+
+def test_looking_does_not_make_a_folder(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path / "lake"))
+    assert list(storage.list("")) == []
+    assert storage.look("k") is None
+    for read in (lambda: storage.read("k"), lambda: storage.read_range("k", 0, 1)):
+        with pytest.raises(ObjectNotFound):
+            read()
+    assert not (tmp_path / "lake").exists()
+    storage.create("k", b"x")
+    assert [each.key for each in storage.list("")] == ["k"]
+
+
+def test_a_look_shows_size_and_version(storage: Storage) -> None:
+    storage.write("k", [b"abc"])
+    (listed,) = storage.list("")
+    assert storage.look("k") == listed
+    storage.write("k", [b"abcd"])
+    now = storage.look("k")
+    assert now is not None
+    assert (now.size, now.etag != listed.etag) == (4, True)
+    assert storage.look("other") is None
 
 
 def test_a_range_behind_the_end_is_told(storage: Storage) -> None:
@@ -96,5 +119,8 @@ def test_half_written_files_are_swept_and_others_stay(storage: Storage) -> None:
     folder = Path(storage.root, "f")
     for name in ("half.avro#1", "half.avro#23", "a#b.avro", "#x"):
         (folder / name).write_bytes(b"x")
-    storage.sweep_staged()
+    (folder.parent / "half.avro#1").write_bytes(b"of another folder")
+    storage.sweep_staged("f")
+    storage.sweep_staged("nowhere")
+    assert (folder.parent / "half.avro#1").exists()
     assert sorted(path.name for path in folder.iterdir()) == ["#x", "a#b.avro", "whole.avro"]

@@ -1,0 +1,1 @@
+"""Planning units, applying plans, and what the two say of each other."""

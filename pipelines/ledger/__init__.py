@@ -1,0 +1,1 @@
+"""What was planned, tried and published, unit by unit."""
