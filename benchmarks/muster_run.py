@@ -12,7 +12,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -118,9 +117,11 @@ def refine(source: Path, out: Path, *, keyed: bool) -> Callable[[], None]:
 
 def chain(source: Path, out: Path) -> Callable[[], None]:
     """Return the run of the job itself, over all events, with the store left out."""
-    from jobs.days import DateRange
-    from jobs.solicit import SolicitJob
-    from jobs.solicit import run as run_job
+    from jobs.backfill.apply import Options, apply
+    from jobs.backfill.loading import loader
+    from jobs.backfill.plan import Request
+    from jobs.backfill.planning import ledger_of, make_plan
+    from jobs.outcomes import gather
 
     def run() -> None:
         units = days(source)
@@ -129,11 +130,15 @@ def chain(source: Path, out: Path) -> Callable[[], None]:
             f"name: bench\nwarehouse: {{ url: 'duckdb://' }}\nsourceRoot: {source}\n"
             f"lake: {{ root: '{{out}}', syncKey: '{SYNC_KEY}' }}\nstore: null\n"
         )
-        span = DateRange(date.fromisoformat(units[0]), date.fromisoformat(units[-1]))
         program = str(HERE / "programs" / "chain.yaml")
-        result = run_job(SolicitJob.load(program, str(environment), span, out))
-        if not result.succeeded:
-            raise SystemExit("; ".join(str(unit.error) for unit in result.failed))
+        request = Request("solicit", (program,), str(environment), str(out), units[0], units[-1])
+        load = loader(request)
+        applied = apply(make_plan(request, load), load, Options())
+        work = load(program)
+        names = {unit: work.context.unit_name(unit) for unit in units}
+        made = gather(ledger_of(work), names, applied.run)
+        if not all(unit.succeeded for unit in made):
+            raise SystemExit("; ".join(str(unit.error) for unit in made if not unit.succeeded))
 
     return run
 

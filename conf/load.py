@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -86,16 +84,6 @@ def model_bytes(program: str | Path, path: str) -> bytes:
         return _resolved(path, file.base).read_bytes()
     except (OSError, ImportError) as error:
         raise ConfigurationError([Problem(file.name, path, "a model file", str(error))]) from error
-
-
-def fingerprint(settings: Program | Environment) -> str:
-    """Return the SHA-256 (hex) of what ``settings`` say.
-
-    Comments, the order of keys and defaults that are spelt out do not count.
-    """
-    said = settings.model_dump(mode="json", by_alias=True)
-    text = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _names(folder: str) -> tuple[str, ...]:

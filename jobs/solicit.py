@@ -7,7 +7,6 @@ write, and makes the units of a wave in one pipeline run.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -21,6 +20,7 @@ import apache_beam as beam
 import polars as pl
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from conf.digest import digest
 from conf.environment import Environment
 from conf.load import load_environment, load_program, model_bytes
 from conf.program import AvroConnector, FunctionRule, OnnxModel, Program, WarehouseConnector
@@ -113,8 +113,7 @@ class SolicitJob:
     @cached_property
     def config_fingerprint(self) -> str:
         """SHA-256 of ``settings``."""
-        text = json.dumps(self.settings, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return digest(self.settings)
 
     @cached_property
     def code(self) -> Code:

@@ -298,7 +298,7 @@ class _Application:
         published = part.ledger.publication(lease)
         if published is None or published.fingerprint != part.units[day].fingerprint:
             return False
-        return self._plan.request.reprocess != "all" or published.plan == self._plan.hash
+        return self._plan.request.reprocess != "all" or not lease.completed
 
     def _fail(
         self, part: _Part, held: Mapping[str, Record], error: str, *, transient: bool

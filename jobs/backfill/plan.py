@@ -6,7 +6,6 @@ inputs, settings, code and ledger give the same plan with the same hash.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,6 +13,7 @@ from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any, Literal
 
+from conf.digest import digest
 from jobs.errors import WrongUse
 from pipelines.sources.inputs import Input, input_of
 
@@ -137,7 +137,7 @@ class Plan:
     @cached_property
     def hash(self) -> str:
         """SHA-256 over everything that the plan says."""
-        return _hash(self._body())
+        return digest(self._body())
 
     def document(self) -> dict[str, Any]:
         """Return the plan as JSON."""
@@ -172,7 +172,7 @@ def read_plan(path: Path) -> Plan:
             raise WrongUse(f"{path}: expected planVersion {VERSION}, found {version}; plan again")
         plan = _plan(said)
         body = {key: value for key, value in said.items() if key != "hash"}
-        found, given = _hash(body), said["hash"]
+        found, given = digest(body), said["hash"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WrongUse(
             f"{path}: expected a plan as 'muster plan -o' writes it, "
@@ -184,11 +184,6 @@ def read_plan(path: Path) -> Plan:
             "the plan was changed after it was made; plan again"
         )
     return plan
-
-
-def _hash(body: Mapping[str, Any]) -> str:
-    text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _part_document(part: ProgramPlan) -> dict[str, Any]:

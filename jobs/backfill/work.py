@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from conf.digest import digest
 from conf.environment import Environment
 from jobs.code_fingerprint import Code
 from pipelines.context import RunContext
@@ -47,8 +46,7 @@ class UnitInputs:
         said = [
             [role, i.name, *i.said()] for role, items in sorted(self.roles.items()) for i in items
         ]
-        text = json.dumps([config, code, said], separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return digest([config, code, said])
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ class AvroSource:
         """Return the files of every day, from one listing of the folder that holds them all."""
         found: dict[str, list[StoredObject]] = {day: [] for day in sorted(days)}
         patterns = [self._pattern(day) for day in found]
-        common = commonprefix(patterns).split("*", 1)[0]  # noqa: RUF071 (of keys, not of paths)
+        common = re.split(r"[*?\[]", commonprefix(patterns))[0]  # noqa: RUF071 (keys, not paths)
         place = _place(self.connector.path)
         for file in Storage(self.root).list(common.rpartition("/")[0]):
             match = place.match(file.key)

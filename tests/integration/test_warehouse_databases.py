@@ -160,6 +160,36 @@ def test_sqlite_without_datetime_is_refused_and_not_read_wrongly(on_sqlite: Data
         conformed(made)
 
 
+def test_databases_count_the_rows_of_a_day_alike(
+    on_postgresql: Database, on_sqlite: Database, on_duckdb: Database
+) -> None:
+    expected = {"2017-03-01": 3, "2017-03-02": 0, "2017-03-03": 2}
+    for database in (on_postgresql, on_sqlite, on_duckdb):
+        found = source(database).witness(DAYS)
+        assert {day: item.rows for day, (item,) in found.items()} == expected
+
+
+def test_a_changed_row_shows_where_the_database_can_hash(
+    on_postgresql: Database, on_sqlite: Database, on_duckdb: Database
+) -> None:
+    """SQLite cannot: there a program gives an aggregate of its own, or counts must do."""
+    assert moved_by_a_change(on_postgresql) == ["2017-03-03"]
+    assert moved_by_a_change(on_duckdb) == ["2017-03-03"]
+    assert moved_by_a_change(on_sqlite) == []
+
+
+def moved_by_a_change(database: Database) -> list[str]:
+    """Change one row of the third of March, and return the days whose witness differs."""
+    made = source(database)
+    before = made.witness(DAYS)
+    assert made.witness(DAYS) == before
+    with closing(database.warehouse.connect()) as connection:
+        connection.execute("UPDATE orders SET product = 99 WHERE n = 5", "change")
+        connection.opened.commit()
+    after = made.witness(DAYS)
+    return [day for day in DAYS if before[day] != after[day]]
+
+
 @pytest.fixture(params=["postgresql", "sqlite"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
     if request.param == "sqlite":

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from conf.program import AvroConnector
 from pipelines.batch import Batch
-from pipelines.errors import NothingToRead
+from pipelines.errors import InputMoved, NothingToRead, ObjectNotFound
 from pipelines.sources import avro
 from pipelines.sources.avro import NO_FILE, AvroSource
 from pipelines.sources.entry import Damaged
@@ -443,3 +443,51 @@ def test_two_spoilt_markers_in_a_row_lose_nothing_silently(tmp_path: Path) -> No
         found = everything(source(tmp_path, size)) if size % 9 == 0 else whole
         assert rows(found) == rows(whole), size
         assert list(pieces(found)) == list(pieces(whole)), size
+
+
+def test_a_witness_names_every_file_with_its_version(tmp_path: Path) -> None:
+    put(tmp_path, b"one")
+    put(tmp_path, b"two!", f"orders/{DAY}/b.avro")
+    put(tmp_path, b"x", f"orders/{DAY}/c.txt")
+    put(tmp_path, b"x", "orders/2017-03-03/a.avro")
+    found = source(tmp_path).witness([DAY, "2017-03-02"])
+    assert [(item.name, item.size) for item in found[DAY]] == [
+        (f"orders/{DAY}/a.avro", 3),
+        (f"orders/{DAY}/b.avro", 4),
+    ]
+    assert found["2017-03-02"] == ()
+    put(tmp_path, b"two?", f"orders/{DAY}/b.avro")
+    again = source(tmp_path).witness([DAY])[DAY]
+    assert [new == old for new, old in zip(again, found[DAY], strict=True)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [
+        ("{date}.avro", f"{DAY}.avro"),
+        ("in/dt={date}/part-*.avro", f"in/dt={DAY}/part-00.avro"),
+        ("in/{date}/orders-{date}*.avro", f"in/{DAY}/orders-{DAY}T00.avro"),
+        ("in/?/{date}.avro", f"in/7/{DAY}.avro"),
+        ("in/[0-9]x/{date}.avro", f"in/7x/{DAY}.avro"),
+        ("*/{date}/*.avro", f"region-1/{DAY}/x.avro"),
+    ],
+)
+def test_the_date_is_found_wherever_the_path_has_it(tmp_path: Path, path: str, key: str) -> None:
+    put(tmp_path, b"x", key)
+    put(tmp_path, b"x", key.replace(DAY, "2017-03-02"))
+    found = source(tmp_path, connector=connector(path)).witness([DAY])
+    assert [item.name for item in found[DAY]] == [key]
+
+
+@pytest.mark.parametrize("how", ["replaced", "gone"])
+def test_a_file_that_is_not_the_planned_one_any_more_is_refused(tmp_path: Path, how: str) -> None:
+    put(tmp_path, written())
+    made = source(tmp_path)
+    planned = made.plan((DAY,), ())
+    path = tmp_path / "orders" / DAY / "a.avro"
+    path.unlink()
+    if how == "replaced":
+        put(tmp_path, written(RECORDS[:20]))
+    with closing(made.open()) as reader, pytest.raises((InputMoved, ObjectNotFound)) as told:
+        list(reader.read(planned[0]))
+    assert f"orders/{DAY}/a.avro" in str(told.value)

@@ -339,3 +339,44 @@ def test_the_zone_of_a_session_is_utc_wherever_it_runs(
     with closing(made.warehouse.connect()) as connection:
         zone = connection.frame("SELECT current_setting('TimeZone')", (), "zone")
     assert zone.item() == "UTC"
+
+
+def test_a_witness_counts_the_rows_of_each_day(tmp_path: Path) -> None:
+    found = source(tmp_path).witness(DAYS)
+    assert {day: item.rows for day, (item,) in found.items()} == {
+        day: len(rows) for day, rows in BY_DAY.items()
+    }
+    assert [item.name for (item,) in found.values()] == [f"orders/{day}" for day in DAYS]
+    assert found["2017-03-02"][0].version is None
+    assert len({item.version for (item,) in found.values()}) == len(DAYS)
+
+
+def test_a_witness_is_the_same_however_many_days_are_asked_for(tmp_path: Path) -> None:
+    made = source(tmp_path)
+    together = made.witness(DAYS)
+    assert {**made.witness(DAYS[2:]), **made.witness(DAYS[:2])} == together
+    assert made.witness(()) == {}
+
+
+def test_a_witness_tells_a_changed_row_and_no_other_day(tmp_path: Path) -> None:
+    """Also where the number of rows stays, and where two equal rows become two others."""
+    before = source(tmp_path).witness(DAYS)
+    for changed in ([2, 2], [7, 7]):
+        frame = orders().with_columns(n=pl.Series([0, 1, 2, *changed, 5]))
+        after = source(tmp_path, frame).witness(DAYS)
+        moved = [day for day in DAYS if before[day] != after[day]]
+        assert moved == ["2017-03-03"]
+        before = after
+
+
+def test_a_digest_of_ones_own_is_taken(tmp_path: Path) -> None:
+    said = connector().model_dump(by_alias=True, exclude_none=True)
+    said["partition"]["digest"] = "max(n)"
+    made = source(tmp_path, connector=WarehouseConnector.model_validate(said))
+    assert made.witness(DAYS)["2017-03-03"][0].version == "4"
+
+
+def test_a_query_may_end_with_a_comment_or_a_semicolon(tmp_path: Path) -> None:
+    plain = source(tmp_path).witness(DAYS)
+    assert source(tmp_path, query=f"{RANGE} -- newest last").witness(DAYS) == plain
+    assert source(tmp_path, query=f"{RANGE} ;\n").witness(DAYS) == plain
