@@ -8,10 +8,10 @@ PYTEST := $(BIN)/python -m pytest
 UV := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --no-header pyproject.toml
 
-.PHONY: help demo test check lint types imports unit lock bench bench-10m dist coverage clean
+.PHONY: help demo demo-backfill test check lint types imports unit lock bench bench-10m dist coverage clean
 
 help: ## List the targets.
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 # One stamp a lock file: installing again is skipped until the lock or the package changes.
 $(VENV)/.%: infra/lock/%.txt pyproject.toml setup.py
@@ -21,13 +21,20 @@ $(VENV)/.%: infra/lock/%.txt pyproject.toml setup.py
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(VENV)/.demo ## Run the main job on real data; writes below ./demo only.
+demo: $(VENV)/.demo ## Backfill a month of real data, plan first; writes below ./demo only.
 	@$(BIN)/muster run solicit --program product-reviews --from 2017-03-01 --to 2017-03-31 --env local --out demo
+	@$(BIN)/muster status --out demo
 	@echo
 	@echo "Next, try:"
+	@echo "  $(BIN)/muster plan solicit --program product-reviews --from 2017-03-25 --to 2017-04-07 --out demo -o plan.json"
+	@echo "  $(BIN)/muster apply plan.json"
 	@echo "  $(BIN)/muster candidates by-channel --program product-reviews --channel email --limit 10 --out demo"
 	@echo "  $(BIN)/muster candidates by-customer --customer 1 --out demo"
 	@echo "  $(BIN)/muster run solicit --program product-reviews --from 2017-04-01 --to 2017-04-07 --out demo --json"
+
+demo-backfill: $(VENV)/.demo ## Backfill all of 2017, 365 units; stop it and run it again as you like.
+	@$(BIN)/muster run solicit --program product-reviews --from 2017-01-01 --to 2017-12-31 --env local --out demo-backfill
+	@$(BIN)/muster status --out demo-backfill
 
 test: $(VENV)/.test ## Install what the tests need and run all of them.
 	@$(MAKE) --no-print-directory lint types imports
@@ -68,4 +75,4 @@ dist: $(VENV)/.test ## Build the source distribution that Dataflow's --setup_fil
 	@$(BIN)/python -m build --sdist
 
 clean: ## Remove what was built and what the demo wrote.
-	@rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) demo demo-backfill build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

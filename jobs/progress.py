@@ -1,7 +1,8 @@
 """Progress of a run on standard error, driven by the records of the logger ``muster.progress``.
 
 Pipelines log ``"batch"`` with ``rows``, ``unit`` and ``pass_`` (1 or 2) for every frame they took
-in, and ``"unit"`` with ``unit``, ``status``, ``balance`` and ``error`` when a unit is done.
+in, and ``"unit"`` with ``unit``, ``status``, ``balance`` and ``error`` when a unit is done; a run
+that waits for another logs ``"waiting"`` with ``error``.
 """
 
 from __future__ import annotations
@@ -82,6 +83,8 @@ class _Display(logging.Handler):
         fields = vars(record)
         if record.msg == "batch":
             self.batch(str(fields["unit"]), int(fields["rows"]), int(fields.get("pass_", 1)))
+        elif record.msg == "waiting":
+            self.waiting(str(fields["error"]))
         elif record.msg == "unit":
             given = (fields.get("balance") or {}, fields.get("error"))
             self.unit(str(fields["unit"]), str(fields["status"]), *given)
@@ -92,6 +95,9 @@ class _Display(logging.Handler):
     def unit(self, unit: str, status: str, balance: Mapping[str, Any], error: str | None) -> None:
         """Take note of a unit that is done."""
 
+    def waiting(self, why: str) -> None:
+        """Take note that the run waits for another."""
+
 
 class _Lines(_Display):
     """One plain line a unit."""
@@ -101,7 +107,13 @@ class _Lines(_Display):
         self._console = console
 
     def unit(self, unit: str, status: str, balance: Mapping[str, Any], error: str | None) -> None:
-        self._console.out(unit_line(unit, status, balance, error), highlight=False)
+        self._say(unit_line(unit, status, balance, error))
+
+    def waiting(self, why: str) -> None:
+        self._say(f"waiting: {why}")
+
+    def _say(self, line: str) -> None:
+        self._console.out(line, highlight=False)
         self._console.file.flush()
 
 
@@ -146,6 +158,9 @@ class _Bar(_Display):
             line = unit_line(unit, status, balance, error)
             self._progress.console.print(Text(line, style="red"))
         self._advance(unit, 1.0)
+
+    def waiting(self, why: str) -> None:
+        self._progress.console.print(Text(f"waiting: {why}", style="yellow"))
 
     def _advance(self, unit: str, share: float) -> None:
         self._shares[unit] = max(share, self._shares.get(unit, 0.0))

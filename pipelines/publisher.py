@@ -16,6 +16,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -129,10 +130,16 @@ class Publisher:
             "fragments": published.details["fragments"],
             "changed": published.details["changed"],
             "publishSeconds": round(publish_seconds, 6),
-            "seconds": round(_work_seconds(published) + publish_seconds, 6),
+            "seconds": round(self._share_of_time(published), 3),
             "inputBytes": published.details["inputBytes"],
         }
         return self.ledger.go_on(record, "succeeded", details)
+
+    def _share_of_time(self, published: Record) -> float:
+        """Return the unit's share of the time since its wave was leased, in seconds."""
+        lease = next((r for r in self._to.leases.values() if r.unit == published.unit), published)
+        since = datetime.fromisoformat(lease.at)
+        return (self.ledger.clock() - since).total_seconds() / max(1, len(self._to.leases))
 
     def _trigger(self, published: Record) -> None:
         """Tell who waits for the unit, once for each content: by an object to watch for.
@@ -209,10 +216,3 @@ def receipts_of(published: Record) -> tuple[Receipt, ...]:
 
 def _documents(receipts: Iterable[Receipt]) -> list[dict[str, Any]]:
     return [asdict(receipt) for receipt in receipts]
-
-
-def _work_seconds(published: Record) -> float:
-    """Return the seconds of work that an attempt's stages took."""
-    counted = published.details["counted"]
-    spent = sum(line[-1] for line in counted if line[-2] == "microseconds")
-    return float(spent) / 1e6

@@ -208,7 +208,8 @@ class _Application:
         for part, days in in_turn(queues):
             if self._may_spend(part, days):
                 self._wave(part, days)
-        return [part.name(day) for part in self._parts for day in part.again]
+        left = [part.name(day) for part in self._parts for day in part.again]
+        return [] if self._stopped else left
 
     def _waves(self, part: _Part) -> Iterator[tuple[str, ...]]:
         runs = part.work.environment.runs
@@ -238,7 +239,7 @@ class _Application:
         except Exception as error:  # noqa: BLE001
             self._stop.check()
             _LOG.error("wave failed", exc_info=error, extra={"error": str(error)})
-            self._fail(part, wave.leases, f"pipeline: {error}", transient=is_transient(error))
+            self._fail(part, wave.leases, f"pipeline: {error}", transient=_may_pass(error))
         self._settle(part, tuple(wave.leases))
 
     def _make(self, part: _Part, wave: Wave) -> None:
@@ -352,12 +353,24 @@ class _Application:
                 give_back(part.ledger, self._run, part.records.values(), why)
 
     def _cancelled(self) -> str:
-        done = [r for part in self._parts for r in part.records.values() if r.event == "succeeded"]
-        units = sum(len(part.units) for part in self._parts)
+        done = 0
+        for part in self._parts:
+            latest = part.ledger.latest_of([record.unit for record in part.records.values()])
+            done += sum(record.event == "succeeded" for record in latest.values())
+        units = sum(len(part.records) for part in self._parts)
         return (
-            f"stopped: {len(done)} of {units} units done; what was in work is free again, "
+            f"stopped: {done} of {units} units done; what was in work is free again, "
             "and the same command makes the rest"
         )
+
+
+def _may_pass(error: BaseException | None) -> bool:
+    """Say whether waiting may mend what an engine reports, or the error that it reports of."""
+    while error is not None:
+        if isinstance(error, Exception) and is_transient(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _promise(plan: ProgramPlan, unit: PlannedUnit) -> Promise:

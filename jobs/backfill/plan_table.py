@@ -19,7 +19,7 @@ from jobs.sizes import size_text
 LINES = 40
 #: More reasons than this are not spelt out.
 _REASONS = 10
-_NUMBERS = ("rows", "candidates", "to lake", "requests", "write units", "minutes", "USD")
+_NUMBERS = ("rows", "candidates", "to lake", "requests", "write\nunits", "minutes", "USD")
 _HINT = {
     "stale": "--reprocess stale makes them anew",
     "failed": "--reprocess failed tries them again",

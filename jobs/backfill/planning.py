@@ -15,7 +15,7 @@ from jobs.backfill.reasons import Known, Verdict, judge
 from jobs.backfill.work import Work
 from jobs.code_fingerprint import difference
 from jobs.days import DateRange
-from jobs.errors import JobError
+from jobs.errors import JobError, WrongUse
 from pipelines.errors import PipelineError, StoreNotFound
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.record import Record
@@ -47,6 +47,7 @@ def make_plan(request: Request, load: Loader) -> Plan:
     for asked in request.programs:
         try:
             work = load(asked)
+            _check_distinct(asked, work.context.program_id, parts)
             prices = prices or load_prices(request.prices or work.environment.prices)
             parts.append(_part(work, request, prices))
         except REFUSALS as error:
@@ -54,6 +55,15 @@ def make_plan(request: Request, load: Loader) -> Plan:
                 raise
             refused[asked] = str(error)
     return Plan(request, _document(prices), tuple(parts), refused)
+
+
+def _check_distinct(asked: str, program: str, parts: Sequence[ProgramPlan]) -> None:
+    for part in parts:
+        if part.program == program:
+            raise WrongUse(
+                f"--program {asked}: expected another program than '{program}', which "
+                f"{part.asked} is too: their units would be the same"
+            )
 
 
 def ledger_of(work: Work) -> Ledger:
