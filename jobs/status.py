@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from conf.load import load_environment
+from conf.load import load_environment, program_names
 from jobs.calendar_table import Mark, calendar_table
 from jobs.errors import NothingFound
 from jobs.options import Day, as_json_option, environment_option, out_option
@@ -130,7 +130,8 @@ def status(
         console.print(Text(f"{of_job} {of_program}", style="bold"))
         days = {date.fromisoformat(unit.day): unit.mark for unit in units}
         console.print(calendar_table(days, first or min(days), last or max(days)))
-    _print_needs(console, found)
+    where = f"--env {environment} --out {out}"
+    _print_needs(console, found, where)
 
 
 def document(found: Iterable[UnitStatus]) -> dict[str, Any]:
@@ -159,7 +160,7 @@ def _within(day: str, first: date | None, last: date | None) -> bool:
     return (first is None or day >= first.isoformat()) and (last is None or day <= last.isoformat())
 
 
-def _print_needs(console: Console, found: Iterable[UnitStatus]) -> None:
+def _print_needs(console: Console, found: Iterable[UnitStatus], where: str) -> None:
     needing = [unit for unit in found if unit.mark in NEEDS_A_PERSON]
     if not needing:
         console.print(Text("nothing needs a person", style="green"))
@@ -174,7 +175,8 @@ def _print_needs(console: Console, found: Iterable[UnitStatus]) -> None:
         console.print(f"  and {len(reasons) - _SHOWN:,} more reasons (--json lists all units)")
     for (job, program), units in _grouped(needing).items():
         first, last = units[0].day, units[-1].day
-        command = f"muster run {job} --program {program} --from {first} --to {last}"
+        asked = program if program in program_names() else f"<the YAML of {program}>"
+        command = f"muster run {job} --program {asked} --from {first} --to {last} {where}"
         console.out(f"once mended: {command} --reprocess failed", highlight=False)
 
 

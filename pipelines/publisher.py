@@ -133,7 +133,16 @@ class Publisher:
             "seconds": round(self._share_of_time(published), 3),
             "inputBytes": published.details["inputBytes"],
         }
-        return self.ledger.go_on(record, "succeeded", details)
+        # What is complete now is what was published, whatever the attempt that completes it is for.
+        return self.ledger.append(
+            record,
+            "succeeded",
+            unit=record.unit,
+            run=record.run,
+            fingerprint=published.fingerprint,
+            plan=published.plan,
+            details=details,
+        )
 
     def _share_of_time(self, published: Record) -> float:
         """Return the unit's share of the time since its wave was leased, in seconds."""

@@ -6,6 +6,7 @@ They are told in the ledger, so that it can be found out later whether an upgrad
 from __future__ import annotations
 
 import platform
+from functools import cache
 from importlib.metadata import version
 
 _LIBRARIES = (
@@ -19,6 +20,7 @@ _LIBRARIES = (
 )
 
 
+@cache
 def libraries() -> dict[str, str]:
     """Return the version of Python and of each library, by name."""
     return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}

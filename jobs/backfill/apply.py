@@ -87,7 +87,8 @@ def check_unmoved(plan: Plan, load: Loader) -> None:
             for unit, name in zip(part.units, names, strict=True)
             if not made_since(latest.get(name), _wanted(name, unit))
         }
-        told += [f"{part.program}: {line}" for line in what_moved(part, work, left)]
+        if left:
+            told += [f"{part.program}: {line}" for line in what_moved(part, work, left)]
     if told:
         raise PlanMoved(
             "the plan does not hold any more; plan again, or apply with --accept-moved:\n  "
@@ -131,8 +132,8 @@ def _check_budget(plan: Plan, options: Options) -> None:
     expected, most = plan.predicted.usd, options.budget_usd
     if most is not None and expected > most:
         raise OverBudget(
-            f"budget: expected at most {most:.2f} USD (--budget-usd), found a plan of "
-            f"{expected:.2f} USD; nothing was done"
+            f"budget: expected at most {most:,.4f} USD (--budget-usd), found a plan of "
+            f"{expected:,.4f} USD; nothing was done"
         )
 
 
@@ -222,8 +223,8 @@ class _Application:
         next_wave = sum(part.units[day].predicted.usd for day in days)
         if self._stopped is None and most is not None and self._spent + next_wave > most:
             self._stopped = (
-                f"stopped at the budget: {self._spent:.2f} of {most:.2f} USD spent, "
-                f"{next_wave:.2f} USD expected for the next {len(days)} units"
+                f"stopped at the budget: {self._spent:,.4f} of {most:,.4f} USD spent, "
+                f"{next_wave:,.4f} USD expected for what comes next ({days[0]} to {days[-1]})"
             )
         return self._stopped is None
 

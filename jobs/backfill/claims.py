@@ -38,8 +38,8 @@ def claim(ledger: Ledger, run: str, plan: str, wanted: Iterable[Wanted]) -> dict
     for each in found:
         try:
             record = _claim_one(ledger, run, plan, each, latest.get(each.unit))
-        except UnitsHeld:
-            give_back(ledger, run, claimed.values(), "another run holds units of the range")
+        except BaseException:
+            give_back(ledger, run, claimed.values(), "not all units could be taken")
             raise
         if record is not None:
             claimed[each.unit] = record

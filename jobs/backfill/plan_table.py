@@ -104,7 +104,7 @@ def _left_lines(part: ProgramPlan) -> Iterator[Text]:
     for state, units in sorted(kinds.items()):
         whys = Counter(unit.why for unit in units)
         (why, _), *others = whys.most_common()
-        more = f" (and {len(others):,} other reasons)" if others else ""
+        more = f" (and {len(others):,} more)" if others else ""
         hint = f"; {_HINT[state]}" if state in _HINT else ""
         style = "yellow" if state in _HINT or state == "disabled" else "dim"
         span = _span([unit.day for unit in units])

@@ -71,14 +71,17 @@ def judge(known: Known, mode: Mode, resumed: frozenset[str] = frozenset()) -> Ve
         )
     if last is not None and not last.completed:
         return Verdict(True, "failed", f"published, not completed: {unsettled}")
-    if not known.stored:
-        return Verdict(mode in ("missing", "all"), "missing", "the store does not hold it")
     if known.stale:
-        return _stale(known, mode, unsettled)
-    if unsettled:
+        verdict = _stale(known, mode, unsettled)
+        if verdict.make or known.stored:
+            return verdict
+    elif unsettled and (mode == "failed" or known.stored):
         return Verdict(
             mode in ("failed", "all"), "failed", f"made, but the latest attempt: {unsettled}"
         )
+    if not known.stored:
+        how = f"; {changes(known)}" if known.stale else ""
+        return Verdict(mode in ("missing", "all"), "missing", f"the store does not hold it{how}")
     if mode == "all" and not (last and last.plan in resumed):
         return Verdict(True, "done", "asked for")
     return Verdict(False, "done", "up to date")

@@ -318,7 +318,7 @@ def test_money_is_told_before_and_kept_to(shop: Shop) -> None:
     totals = shop.muster.document("plan", *asked)["totals"]
     assert (totals["units"], totals["puts"], totals["usd"]) == (6, 36, 36.0)
     refused = shop.muster("run", *asked, "--budget-usd", "35.99", code=1)
-    assert "expected at most 35.99 USD" in refused.stderr
+    assert "expected at most 35.9900 USD" in refused.stderr
     assert not (shop.folder / "out" / "lake").exists()
     shop.muster("run", *asked, "--budget-usd", "36")
     assert len(shop.status()) == 6

@@ -55,11 +55,11 @@ def ledger_of(publication: Publication) -> Ledger:
     return Ledger(Storage(publication.lake.root))
 
 
-def leased(publication: Publication, run: str = "mine") -> Publication:
+def leased(publication: Publication, run: str = "mine", fingerprint: str = "f") -> Publication:
     """The publication with the next lease of the unit."""
     ledger = ledger_of(publication)
     last = ledger.last(NAME)
-    planned = ledger.append(last, "planned", unit=NAME, run=run, fingerprint="f", plan="p")
+    planned = ledger.append(last, "planned", unit=NAME, run=run, fingerprint=fingerprint, plan="p")
     return replace(publication, leases={UNIT: ledger.go_on(planned, "leased")})
 
 
@@ -341,7 +341,7 @@ def test_a_run_that_dies_after_publishing_is_completed_by_the_next(
     place: Any = {
         "store": (SqliteStore, "apply"),
         "fragments": (OpenLake, "tidy"),
-        "record": (OpenLedger, "go_on"),
+        "record": (OpenLedger, "append"),
     }[at]
     opened = module.Publisher(mine)
     published = opened.publish(UNIT, counted, made)
@@ -362,6 +362,20 @@ def test_a_run_that_dies_after_publishing_is_completed_by_the_next(
     assert len(fragments(publication)) == 1
     (item,) = stored(publication)
     assert (item["attributes"]["orderValue"], item["metadata"]["version"]) == (7.0, 2)
+
+
+def test_completing_says_what_was_published_and_not_what_it_is_completed_for(
+    publication: Publication, receipts: list[Receipt]
+) -> None:
+    """A unit that was made of other inputs than are wanted now must not count as up to date."""
+    opened = Publisher(leased(publication))
+    opened.publish(UNIT, COUNTED, receipts)
+    opened.close()
+    successor = leased(publication, run="successor", fingerprint="of other inputs")
+    opened = Publisher(successor)
+    done = opened.finish(successor.leases[UNIT])
+    opened.close()
+    assert (done.event, done.fingerprint) == ("succeeded", "f")
 
 
 def test_a_worker_that_was_taken_over_cannot_publish(
