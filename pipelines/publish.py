@@ -17,10 +17,10 @@ from pipelines.failure import Failure, caught
 from pipelines.ledger.record import Record
 from pipelines.publisher import Publication, Publisher
 from pipelines.tally import Tally
+from pipelines.telling import tell_unit
 
 TALLIED, RECEIVED, FAILED, PLANNED = "tallied", "received", "failed", "planned"
 
-_PROGRESS = logging.getLogger("muster.progress")
 _LOG = logging.getLogger("muster.pipeline")
 
 
@@ -41,6 +41,7 @@ class PublishUnits(beam.DoFn):
 
     def __init__(self, publication: Publication) -> None:
         self._to = publication
+        self._publisher: Publisher | None = None
 
     def setup(self) -> None:
         """Open lake, ledger and store."""
@@ -48,6 +49,7 @@ class PublishUnits(beam.DoFn):
 
     def process(self, element: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[str]:
         """Publish one unit, or say why not."""
+        assert self._publisher is not None, "setup comes first"
         unit, grouped = element
         counted = tally.add(grouped[TALLIED])
         receipts = sorted(grouped[RECEIVED], key=lambda receipt: str(receipt.key))
@@ -58,41 +60,35 @@ class PublishUnits(beam.DoFn):
             if failures:
                 raise UnitFailed(failures)
             record = self._publisher.publish(unit, counted, receipts)
-            record = self._publisher.finish(record, time.perf_counter() - started)
+            record = self._publisher.finish(record, started)
         except Fenced as fenced:
             _LOG.warning("unit taken over", extra={"unit": unit, "error": str(fenced)})
-            _tell(unit, "failed", counted, str(fenced))
+            tell_unit(unit, "failed", str(fenced), balance_document(counted))
             yield unit
             return
         except Exception as error:  # noqa: BLE001
-            record = self._fail(unit, record, counted, error)
+            record = self._fail(self._publisher, unit, record, counted, error)
         changed = record.details.get("changed", True)
         status = "failed" if record.event == "failed" else "published" if changed else "unchanged"
-        _tell(unit, status, counted, record.details.get("error"))
+        tell_unit(unit, status, record.details.get("error"), balance_document(counted))
         yield unit
 
-    def _fail(self, unit: str, record: Record, counted: Tally, error: Exception) -> Record:
-        known = isinstance(error, UnitFailed)
-        failure = None if known else caught(unit, "publish", error)
+    def _fail(
+        self, publisher: Publisher, unit: str, record: Record, counted: Tally, error: Exception
+    ) -> Record:
+        told = error if isinstance(error, UnitFailed) else caught(unit, "publish", error)
         details = {
-            "transient": error.transient if isinstance(error, UnitFailed) else failure.transient,  # type: ignore[union-attr]
+            "transient": told.transient,
             "balance": balance_document(counted),
             "counted": tally.document(counted),
         }
         try:
-            return self._publisher.fail(record, str(error), details)
+            return publisher.fail(record, str(error), details)
         except Fenced as fenced:
             _LOG.warning("unit taken over", extra={"unit": unit, "error": str(fenced)})
             return record
 
     def teardown(self) -> None:
         """Close the store."""
-        self._publisher.close()
-
-
-def _tell(unit: str, status: str, counted: Tally, error: str | None) -> None:
-    """Tell whoever shows progress."""
-    balance = balance_document(counted)
-    rejected = {line["reasonCode"]: line["count"] for line in balance["rejected"]}
-    told = {"unit": unit, "status": status, "error": error}
-    _PROGRESS.info("unit", extra={**told, "balance": {**balance, "rejected": rejected}})
+        if self._publisher is not None:
+            self._publisher.close()

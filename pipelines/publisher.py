@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -108,15 +109,17 @@ class Publisher:
         }
         return self.ledger.go_on(lease, "published", details)
 
-    def finish(self, record: Record, publish_seconds: float = 0.0) -> Record:
+    def finish(self, record: Record, started: float | None = None) -> Record:
         """Bring store and lake up to what is published; returns the ``succeeded`` record.
 
-        ``record`` is the unit's latest, of an attempt of this run. Doing it again changes nothing.
+        ``record`` is the unit's latest, of an attempt of this run; ``started`` is when publishing
+        began, by ``time.perf_counter``. Doing it again changes nothing.
 
         Raises:
             StoreError: the store refused, or cannot be reached.
             Fenced: another run has taken the unit over.
         """
+        started = time.perf_counter() if started is None else started
         published = self.ledger.publication(record)
         assert published is not None, "only what is published is finished"
         receipts = receipts_of(published)
@@ -129,7 +132,7 @@ class Publisher:
             "balance": published.details["balance"],
             "fragments": published.details["fragments"],
             "changed": published.details["changed"],
-            "publishSeconds": round(publish_seconds, 6),
+            "publishSeconds": round(time.perf_counter() - started, 6),
             "seconds": round(self._share_of_time(published), 3),
             "inputBytes": published.details["inputBytes"],
         }

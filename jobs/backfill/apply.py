@@ -28,6 +28,7 @@ from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.record import Record
 from pipelines.ledger.runs import Run
 from pipelines.publisher import Promise, Publisher
+from pipelines.telling import tell_unit
 from pipelines.versions import libraries
 
 _LOG = logging.getLogger("muster.apply")
@@ -197,7 +198,7 @@ class _Application:
         part.ledger.keep("settings", part.plan.settings_fingerprint, part.plan.settings)
         part.ledger.keep("code", part.plan.code_fingerprint, part.plan.code)
         for day in part.units.keys() - part.records.keys():
-            _tell(day, "unchanged", None)
+            tell_unit(day, "unchanged", None)
         part.again = sorted(part.records)
 
     def _round(self) -> list[str]:
@@ -275,7 +276,7 @@ class _Application:
         try:
             done = publisher.finish(lease)
             if not again:
-                _tell(day, "unchanged", None, done.details["balance"])
+                tell_unit(day, "unchanged", None, done.details["balance"])
                 return _without(wave, day)
             planned = part.ledger.append(
                 done,
@@ -312,7 +313,7 @@ class _Application:
             if last.run == self._run and last.held:
                 try:
                     part.ledger.go_on(last, "failed", {"error": error, "transient": transient})
-                    _tell(day, "failed", error)
+                    tell_unit(day, "failed", error)
                 except Fenced as fenced:
                     part.lost[day] = str(fenced)
 
@@ -398,19 +399,3 @@ def _about(part: _Part) -> dict[str, Any]:
 
 def _without(wave: Wave, day: str) -> Wave:
     return Wave({d: lease for d, lease in wave.leases.items() if d != day}, wave.promises)
-
-
-def _tell(
-    day: str, status: str, error: str | None, balance: Mapping[str, Any] | None = None
-) -> None:
-    """Tell whoever shows progress of a unit that no pipeline told of."""
-    _PROGRESS.info(
-        "unit", extra={"unit": day, "status": status, "error": error, "balance": _flat(balance)}
-    )
-
-
-def _flat(balance: Mapping[str, Any] | None) -> dict[str, Any]:
-    if balance is None:
-        return {}
-    rejected = {line["reasonCode"]: line["count"] for line in balance["rejected"]}
-    return {**balance, "rejected": rejected}

@@ -1,0 +1,21 @@
+"""Telling of units that are done, to whoever shows progress (``jobs.progress``)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+_PROGRESS = logging.getLogger("muster.progress")
+
+
+def tell_unit(
+    unit: str, status: str, error: str | None = None, balance: Mapping[str, Any] | None = None
+) -> None:
+    """Say what became of a unit; ``balance`` is its document, if it has one."""
+    said: dict[str, Any] = {}
+    if balance is not None:
+        rejected = {line["reasonCode"]: line["count"] for line in balance["rejected"]}
+        said = {**balance, "rejected": rejected}
+    extra = {"unit": unit, "status": status, "error": error, "balance": said}
+    _PROGRESS.info("unit", extra=extra)
