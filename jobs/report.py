@@ -74,7 +74,9 @@ def _headline(result: RunResult) -> str:
             return f"{counts[status]:,} of {many:,} {'unit' if many == 1 else 'units'} {status}"
     if counts["unchanged"] == many:
         return "nothing new: every unit is unchanged" if many else "no units"
-    return f"{many:,} {'unit' if many == 1 else 'units'} published"
+    before = f", {counts['unchanged']:,} unchanged" if counts["unchanged"] else ""
+    made = counts["published"]
+    return f"{made:,} {'unit' if made == 1 else 'units'} published{before}"
 
 
 def _rows(unit: UnitResult) -> Point:

@@ -206,8 +206,12 @@ class RunResult:
 
     @property
     def rows_per_second(self) -> float:
-        """Rows read a second of wall time; 0 when no time was taken down."""
-        return self.total.read / self.wall_seconds if self.wall_seconds > 0 else 0.0
+        """Rows of units that changed, a second of wall time; 0 when no time was taken down.
+
+        Units that are unchanged were made by an earlier run, or may have been.
+        """
+        read = sum(unit.balance.read for unit in self.units if unit.status != "unchanged")
+        return read / self.wall_seconds if self.wall_seconds > 0 else 0.0
 
     @property
     def stages(self) -> tuple[StageCount, ...]:

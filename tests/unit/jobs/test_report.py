@@ -158,3 +158,14 @@ def test_the_same_result_gives_the_same_bytes(tmp_path: Path) -> None:
         write_report(run(*year(70)), path)
     assert paths[0].read_bytes() == paths[1].read_bytes()
     assert paths[0].read_text("utf-8") == render(run(*year(70)))
+
+
+def test_what_an_earlier_run_made_is_not_counted_as_this_ones_work() -> None:
+    made, before = DAY, replace(DAY, partition="2017-03-06", status="unchanged")
+    result = replace(run(made, before), wall_seconds=2.0)
+    assert result.rows_per_second == 4321 / 2
+    text = Page(render(result)).text
+    assert "1 unit published, 1 unchanged" in text
+    assert "2,160 rows/s" in text
+    again = replace(run(before), wall_seconds=2.0)
+    assert "rows/s" not in Page(render(again)).text
