@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pipelines.storage import Storage
@@ -73,15 +73,21 @@ class Lake:
         self.storage.write(key, parts)
         return Receipt(record.name, key, rows, sum(map(len, parts)), digest.hexdigest())
 
-    def tidy(self, folder: str, keep: set[str]) -> None:
+    def tidy(self, folder: str, keep: set[str], check: Callable[[], None]) -> None:
         """Remove a unit's fragments that nothing names: those of former and of killed attempts.
 
-        Only whoever holds the unit may do so: another's fragments may be about to be named.
+        ``check`` raises when the unit is held by another by now. It is asked between looking and
+        removing: whoever takes a unit over writes to it only afterwards, so what is removed is
+        none of theirs.
         """
-        for name in RECORD_TYPES:
-            where = fragments(name, folder)
-            self.storage.sweep_staged(where)
-            self.storage.delete(o.key for o in self.storage.list(where) if o.key not in keep)
+        places = [fragments(name, folder) for name in RECORD_TYPES]
+        strays = [o.key for at in places for o in self.storage.list(at) if o.key not in keep]
+        staged = [path for at in places for path in self.storage.staged(at)]
+        if strays or staged:
+            check()
+            self.storage.delete(strays)
+            for path in staged:
+                path.unlink(missing_ok=True)
 
 
 def fragments(record_type: str, folder: str) -> str:

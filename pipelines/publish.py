@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
@@ -86,7 +87,7 @@ class PublishUnits(beam.DoFn):
             return publisher.fail(record, str(error), details)
         except Fenced as fenced:
             _LOG.warning("unit taken over", extra={"unit": unit, "error": str(fenced)})
-            return record
+            return replace(record, event="failed", details={"error": str(fenced)})
 
     def teardown(self) -> None:
         """Close the store."""

@@ -25,7 +25,7 @@ import polars as pl
 from pipelines import tally
 from pipelines.balance import balance_document, check_balance
 from pipelines.context import RunContext
-from pipelines.errors import InputMoved, TooMuchQuarantined
+from pipelines.errors import Fenced, InputMoved, TooMuchQuarantined
 from pipelines.lake import Lake, LakeSettings, Receipt
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.record import Record
@@ -126,7 +126,8 @@ class Publisher:
         self._load(published, receipts)
         day = record.unit.rpartition("/")[2]
         folder = f"{self._to.context.program_id}/{day}"
-        self.lake.tidy(folder, {receipt.key for receipt in receipts})
+        keep = {receipt.key for receipt in receipts}
+        self.lake.tidy(folder, keep, lambda: self._check_mine(record))
         self._trigger(published)
         details = {
             "balance": published.details["balance"],
@@ -146,6 +147,14 @@ class Publisher:
             plan=published.plan,
             details=details,
         )
+
+    def _check_mine(self, record: Record) -> None:
+        """Raise ``Fenced`` when anything was written after ``record``."""
+        last = self.ledger.last(record.unit)
+        if last != record:
+            raise Fenced(
+                record.unit, "succeeded", f"'{last.event}' of run {last.run}" if last else "nothing"
+            )
 
     def _share_of_time(self, published: Record) -> float:
         """Return the unit's share of the time since its wave was leased, in seconds."""

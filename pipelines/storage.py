@@ -109,16 +109,15 @@ class Storage:
             with self._named(key), suppress(FileNotFoundError):
                 obstore.delete(self._store, key)
 
-    def sweep_staged(self, prefix: str) -> None:
-        """Remove what a killed process left half-written; only local folders show such files.
+    def staged(self, prefix: str) -> tuple[Path, ...]:
+        """Return files that are half-written below ``prefix``: of a killed process, or at work.
 
-        Nobody else may be writing below ``prefix``: what is half-written there is swept too.
+        Only local folders show such files.
         """
         if "://" in self.root:
-            return
-        for path in Path(self.root, prefix).rglob("*#*"):
-            if path.is_file() and _STAGED.search(path.name):
-                path.unlink(missing_ok=True)
+            return ()
+        found = Path(self.root, prefix).rglob("*#*")
+        return tuple(sorted(p for p in found if p.is_file() and _STAGED.search(p.name)))
 
     def _check_is_there(self, key: str) -> None:
         if self._is_nowhere:

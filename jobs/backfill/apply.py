@@ -193,7 +193,7 @@ class _Application:
     def _claim(self, part: _Part) -> None:
         wanted = {part.name(day): day for day in part.units}
         needs = [_wanted(name, part.units[day]) for name, day in wanted.items()]
-        claimed = claim(part.ledger, self._run, self._plan.hash, needs)
+        claimed = claim(part.ledger, self._run, self._plan.label(part.plan), needs)
         part.records = {wanted[name]: record for name, record in claimed.items()}
         part.ledger.keep("settings", part.plan.settings_fingerprint, part.plan.settings)
         part.ledger.keep("code", part.plan.code_fingerprint, part.plan.code)
@@ -326,7 +326,10 @@ class _Application:
                 part.lost[day] = f"unit {last.unit}: run {last.run} took it over"
                 continue
             if last.held:
-                self._fail(part, {day: last}, "the run ended before it came to it", transient=False)
+                # What is published needs completing only, also where its worker never heard of it.
+                published = last.event == "published"
+                what = "published, not completed" if published else "the run did not come to it"
+                self._fail(part, {day: last}, what, transient=published)
                 last = part.ledger.last(last.unit) or last
             part.records[day] = last
             self._spent += self._price(part.units[day], last)

@@ -92,7 +92,10 @@ class LeftUnit:
 
 @dataclass(frozen=True, slots=True)
 class ProgramPlan:
-    """The part of a plan that is one program's."""
+    """The part of a plan that is one program's.
+
+    ``resumes`` names the interrupted application of a plan that this one goes on with.
+    """
 
     asked: str
     program: str
@@ -104,6 +107,7 @@ class ProgramPlan:
     basis: str
     units: tuple[PlannedUnit, ...]
     left: tuple[LeftUnit, ...]
+    resumes: str | None = None
 
     def inputs_of(self, unit: PlannedUnit) -> dict[str, Input]:
         """Return what a unit reads, by name."""
@@ -138,6 +142,10 @@ class Plan:
     def hash(self) -> str:
         """SHA-256 over everything that the plan says."""
         return digest(self._body())
+
+    def label(self, part: ProgramPlan) -> str:
+        """Return by what name records speak of the plan: that of the one which it resumes."""
+        return part.resumes or f"{self.request.reprocess}/{self.hash}"
 
     def document(self) -> dict[str, Any]:
         """Return the plan as JSON."""
@@ -206,6 +214,7 @@ def _part_document(part: ProgramPlan) -> dict[str, Any]:
             for unit in part.units
         ],
         "left": [asdict(unit) for unit in part.left],
+        "resumes": part.resumes,
     }
 
 
@@ -231,6 +240,7 @@ def _part(said: Mapping[str, Any]) -> ProgramPlan:
         said["basis"],
         tuple(map(_unit, said["units"])),
         tuple(LeftUnit(**unit) for unit in said["left"]),
+        said["resumes"],
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 
 from conf.errors import ConfigurationError
@@ -96,7 +97,8 @@ def _part(work: Work, request: Request, prices: PriceTable) -> ProgramPlan:
             rest.append(LeftUnit(day, verdict.state, verdict.why))
     used = {name: item for unit in made for name, item in found.inputs[unit.day].by_name.items()}
     made.sort(key=lambda unit: unit.day, reverse=request.order == "newest")
-    return _plan_of(work, used, found.rates.basis, tuple(made), tuple(rest))
+    plan = _plan_of(work, used, found.rates.basis, tuple(made), tuple(rest))
+    return replace(plan, resumes=found.resumes) if made else plan
 
 
 def _plan_of(
@@ -146,9 +148,7 @@ class _Findings:
         store = work.environment.store
         prefix = work.context.unit_name("")
         self._stored = _stored(store.url, prefix) if store else None
-        self._resumed = frozenset(
-            r.plan for r in self._last.values() if r and r.event not in ("succeeded", "failed")
-        )
+        self.resumes = _interrupted(self._last.values()) if request.reprocess == "all" else None
         self._late_from = date.fromisoformat(request.last) - timedelta(days=work.late_days)
 
     def _publications(self) -> dict[str, Record | None]:
@@ -167,7 +167,7 @@ class _Findings:
 
     def verdict(self, day: str) -> Verdict:
         """Return whether the day is to be made."""
-        return judge(self._known(day), self._request.reprocess, self._resumed)
+        return judge(self._known(day), self._request.reprocess, self.resumes)
 
     def _known(self, day: str) -> Known:
         last, context = self._last[day], self._work.context
@@ -217,6 +217,12 @@ class _Findings:
         return self.inputs[day].fingerprint(
             self._work.context.config_fingerprint, self._work.code.fingerprint
         )
+
+
+def _interrupted(latest: Iterable[Record | None]) -> str | None:
+    """Return the plan that was making everything anew when its run ended, if there is one."""
+    left = (r.plan for r in latest if r and r.event not in ("succeeded", "failed"))
+    return min((plan for plan in left if plan.startswith("all/")), default=None)
 
 
 def _stored(url: str, prefix: str) -> frozenset[str]:

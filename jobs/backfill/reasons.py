@@ -54,13 +54,13 @@ class Verdict:
     why: str
 
 
-def judge(known: Known, mode: Mode, resumed: frozenset[str] = frozenset()) -> Verdict:
+def judge(known: Known, mode: Mode, resumes: str | None = None) -> Verdict:
     """Return whether a unit is part of a plan.
 
     What is published and not completed always is. ``missing`` adds units without an output and late
     data, ``failed`` those whose latest attempt did not succeed, ``stale`` exactly those whose
-    output was made of other inputs, settings or code, ``all`` every unit; units that a plan in
-    ``resumed`` (interrupted ones that made everything) has made already are left out.
+    output was made of other inputs, settings or code, ``all`` every unit; what an interrupted plan
+    for all of them (``resumes``) has made already is left out.
     """
     last, unsettled = known.last, _unsettled(known)
     if known.published is None:
@@ -82,7 +82,7 @@ def judge(known: Known, mode: Mode, resumed: frozenset[str] = frozenset()) -> Ve
     if not known.stored:
         how = f"; {changes(known)}" if known.stale else ""
         return Verdict(mode in ("missing", "all"), "missing", f"the store does not hold it{how}")
-    if mode == "all" and not (last and last.plan in resumed):
+    if mode == "all" and not (last and last.plan == resumes):
         return Verdict(True, "done", "asked for")
     return Verdict(False, "done", "up to date")
 

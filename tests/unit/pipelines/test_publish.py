@@ -13,7 +13,7 @@ import pytest
 from conf.program import Program
 from pipelines.balance import balance_document, check_balance
 from pipelines.context import RunContext
-from pipelines.errors import PipelineError, Unbalanced
+from pipelines.errors import Fenced, PipelineError, Unbalanced
 from pipelines.failure import Failure
 from pipelines.lake import Lake, LakeSettings, Receipt
 from pipelines.ledger.ledger import Ledger
@@ -407,6 +407,42 @@ def test_a_worker_that_was_taken_over_while_completing_changes_nothing(
         zombie.finish(published)
     zombie.close()
     assert (stored(publication), fragments(publication)) == before
+
+
+def test_a_worker_that_sleeps_after_the_store_leaves_its_successors_fragments(
+    publication: Publication,
+    receipts: list[Receipt],
+    program: Any,
+    context: Any,
+    rejected: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It wakes up to tidy, when a later attempt has published other fragments."""
+    from pipelines.sinks.sqlite_store import SqliteStore
+
+    zombie = Publisher(leased(publication, run="zombie"))
+    published = zombie.publish(UNIT, COUNTED, receipts)
+    load = SqliteStore.apply
+    named: set[str] = set()
+
+    def sleeps(self: SqliteStore, *given: Any, **more: Any) -> Any:
+        done = load(self, *given, **more)
+        monkeypatch.setattr(SqliteStore, "apply", load)
+        successor = leased(publication, run="successor")
+        opened = Publisher(successor)
+        opened.finish(successor.leases[UNIT])
+        opened.close()
+        made, counted = reprocessed(program, context, publication.lake, rejected)
+        assert publish(publication, made, counted).event == "succeeded"
+        named.update(Path(r.key).name for r in made if r.record_type == "candidate")
+        return done
+
+    monkeypatch.setattr(SqliteStore, "apply", sleeps)
+    with pytest.raises(Fenced):
+        zombie.finish(published)
+    zombie.close()
+    assert fragments(publication) == named
+    assert ledger_of(publication).history(NAME)[-1].details["balance"]["written"] == 1
 
 
 def test_two_workers_of_an_attempt_publish_once(

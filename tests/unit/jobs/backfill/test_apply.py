@@ -92,7 +92,7 @@ def test_the_units_of_a_plan_are_made(reviews: FakeWork, out: Path) -> None:
     assert events(out) == dict.fromkeys(days(3), MADE)
     assert (done.lost, done.stopped) == ({}, None)
     for record in ledger_at(out).latest().values():
-        assert (record.run, record.plan, record.attempt) == (done.run, plan.hash, 1)
+        assert (record.run, record.plan, record.attempt) == (done.run, f"missing/{plan.hash}", 1)
     assert {ledger_at(out).history(unit(0))[0].details["why"]} == {"never made"}
 
 
@@ -250,7 +250,7 @@ def test_a_unit_that_a_pipeline_forgot_has_failed(reviews: FakeWork, out: Path) 
     reviews.make = lambda wave, publisher: None
     made(reviews, last=0)
     assert last(out, 0).event == "failed"
-    assert last(out, 0).details["error"] == "the run ended before it came to it"
+    assert last(out, 0).details["error"] == "the run did not come to it"
 
 
 # What is published already

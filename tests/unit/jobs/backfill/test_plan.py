@@ -103,7 +103,7 @@ def test_the_order_of_maps_is_not_in_the_hash() -> None:
 
 def test_the_hash_of_a_plan_stays_what_it_was() -> None:
     # Plans lie in files: when this changes, so must VERSION.
-    assert PLAN.hash[:16] == "449517dd56995ee2"
+    assert PLAN.hash[:16] == "7037c4bc99a30f94"
 
 
 @pytest.mark.parametrize("path", VARIANTS)

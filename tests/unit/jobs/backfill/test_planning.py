@@ -171,6 +171,25 @@ def test_an_interrupted_plan_of_all_goes_on_where_it_stopped(reviews: FakeWork) 
     }
 
 
+def test_an_interrupted_plan_of_all_goes_on_however_often_it_is_interrupted(
+    reviews: FakeWork,
+) -> None:
+    made(reviews)
+    for number in (1, 2):
+        reviews.make = breaking(day(number), KeyboardInterrupt())
+        plan = plan_of(reviews, reprocess="all", order="oldest")
+        with pytest.raises(Cancelled):
+            applied(plan, reviews, max_active=1)
+    assert planned(plan_of(reviews, reprocess="all")) == [day(2)]
+
+
+def test_an_interrupted_plan_of_what_is_missing_does_not_count_for_all(reviews: FakeWork) -> None:
+    reviews.make = breaking(day(1), KeyboardInterrupt())
+    with pytest.raises(Cancelled):
+        applied(plan_of(reviews, order="oldest"), reviews, max_active=1)
+    assert planned(plan_of(reviews, reprocess="all", order="oldest")) == list(days(3))
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_what_is_published_and_not_completed_is_always_planned(
     reviews: FakeWork, mode: Mode
