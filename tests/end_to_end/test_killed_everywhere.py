@@ -318,19 +318,26 @@ def _settled(ledger: Ledger, last: Record) -> dict[str, Any]:
     }
 
 
-def _items(store: Path) -> list[dict[str, Any]]:
-    """Return every item but for its version: that counts changes, which come in another order."""
+def _items(store: Path, *, versions: bool) -> list[dict[str, Any]]:
+    """Return every item, with or without its version.
+
+    Where units are replaced a version counts visible changes, and waves cut otherwise bring these
+    in another order; where units are only added it counts them, in whatever order.
+    """
     with open_store(f"sqlite:///{store}", write=False) as opened:
         days = (date.fromisoformat(day) for day in DAYS)
         items = [dict(item) for day in days for item in opened.export("visits", day)]
+    if versions:
+        return items
     return [{**item, "metadata": {**item["metadata"], "version": None}} for item in items]
 
 
-def _left(out: Path, tree: Tree) -> Left:
+def _left(request: Request, tree: Tree) -> Left:
+    out = Path(request.out)
     ledger = _ledger(out)
     return Left(
         tree(out / "lake"),
-        _items(out / "candidates.sqlite"),
+        _items(out / "candidates.sqlite", versions=request.reprocess != "all"),
         {unit: _settled(ledger, last) for unit, last in ledger.latest().items()},
     )
 
@@ -369,7 +376,7 @@ def _undisturbed(request: Request, tree: Tree, before: Path | None = None) -> Un
         shutil.copytree(before, out)
     _run_well(request)
     done = json.loads((out / "writes.json").read_text())
-    left, latest = _left(out, tree), _ledger(out).latest()
+    left, latest = _left(request, tree), _ledger(out).latest()
     return Undisturbed(request, left, latest, done["writes"], done["loads"], before)
 
 
@@ -384,7 +391,7 @@ def _disturbed(whole: Undisturbed, fault: Fault, tree: Tree) -> list[str]:
     code = _run(request)
     if code != 0:
         return [f"expected exit code 0, found {code}", *_errors(out)]
-    told = whole.left.differences(_left(out, tree)) + _repeated(whole, killed, out)
+    told = whole.left.differences(_left(request, tree)) + _repeated(whole, killed, out)
     shutil.rmtree(out)
     return told
 

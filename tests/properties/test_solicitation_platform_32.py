@@ -8,8 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conf.load import load_environment, load_program
+from jobs.backfill.apply import Options, apply
+from jobs.backfill.plan import Request
+from jobs.backfill.planning import make_plan
 from jobs.days import DateRange
-from jobs.solicit import SolicitJob, run
+from jobs.solicit import SolicitJob
 
 PROGRAM = load_program("product-reviews")
 
@@ -38,9 +41,14 @@ def test_a_disabled_program_is_skipped_and_leaves_nothing(
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "out")
         environment = load_environment("local").with_out(out)
-        job = SolicitJob(PROGRAM.model_copy(update=changes), environment, days, out, {})
-        result = run(job)
-        assert [unit.partition for unit in result.units] == list(days.units)
-        assert {unit.status for unit in result.units} == {"skipped"}
-        assert {unit.error for unit in result.units} == {f"program '{name}' is disabled"}
+        job = SolicitJob(PROGRAM.model_copy(update=changes), environment, out, name, {})
+        first, last = days.units[0], days.units[-1]
+        request = Request("solicit", (name,), "local", str(out), first, last)
+        plan = make_plan(request, lambda _: job)
+        applied = apply(plan, lambda _: job, Options())
+        (part,) = plan.programs
+        assert (part.units, applied.run) == ((), "")
+        assert [unit.day for unit in part.left] == list(days.units)
+        assert {unit.state for unit in part.left} == {"disabled"}
+        assert {unit.why for unit in part.left} == {f"program '{name}' is disabled"}
         assert not out.exists()
