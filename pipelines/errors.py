@@ -146,5 +146,16 @@ class Superseded(StoreError):
         )
 
 
+class StoreBehind(StoreError):
+    """A store holds an output of a unit that the lake does not have any more."""
+
+    def __init__(self, unit: str, found: int, expected: int) -> None:
+        super().__init__(
+            f"unit {unit}: expected the store to be at most one output behind attempt {expected}, "
+            f"found attempt {found}, whose fragments are gone (an older copy of the store?); "
+            "remove the store and run again: it is filled from the lake"
+        )
+
+
 class InvalidCursor(StoreError):
     """A cursor does not belong to this query."""

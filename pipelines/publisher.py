@@ -25,7 +25,13 @@ import polars as pl
 from pipelines import tally
 from pipelines.balance import balance_document, check_balance
 from pipelines.context import RunContext
-from pipelines.errors import Fenced, InputMoved, TooMuchQuarantined
+from pipelines.errors import (
+    Fenced,
+    InputMoved,
+    ObjectNotFound,
+    StoreBehind,
+    TooMuchQuarantined,
+)
 from pipelines.lake import Lake, LakeSettings, Receipt
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.record import Record
@@ -133,6 +139,7 @@ class Publisher:
             "balance": published.details["balance"],
             "fragments": published.details["fragments"],
             "changed": published.details["changed"],
+            "publishedAttempt": published.attempt,
             "publishSeconds": round(time.perf_counter() - started, 6),
             "seconds": round(self._share_of_time(published), 3),
             "inputBytes": published.details["inputBytes"],
@@ -206,7 +213,10 @@ class Publisher:
         replaced = published.details["replaces"]
         if noted is None or noted >= published.attempt or replaced is None:
             return None
-        return self._candidates(receipts_of(self.ledger.record(published.unit, replaced)))
+        try:
+            return self._candidates(receipts_of(self.ledger.record(published.unit, replaced)))
+        except ObjectNotFound as error:
+            raise StoreBehind(published.unit, noted, published.attempt) from error
 
     def _candidates_of(self, unit: str) -> pl.DataFrame:
         """Return another unit's candidates as the store took them: it may be behind the ledger."""

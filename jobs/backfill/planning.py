@@ -181,9 +181,17 @@ class _Findings:
             context.config_fingerprint,
             self._work.code.fingerprint,
             late=self._work.late_days > 0 and date.fromisoformat(day) >= self._late_from,
-            stored=self._stored is None or context.unit_name(day) in self._stored,
+            stored=self._is_stored(day),
             explain=self._explain,
         )
+
+    def _is_stored(self, day: str) -> bool:
+        """Say whether the store holds what is visible, and not an earlier output or none."""
+        published = self._published[day]
+        if self._stored is None or published is None:
+            return True
+        attempt = published.details.get("publishedAttempt", published.attempt)
+        return bool(self._stored.get(self._work.context.unit_name(day)) == attempt)
 
     def _explain(self, kind: str, fingerprint: str) -> list[str]:
         """Say how settings or code of a fingerprint differ from those of now, if they were kept."""
@@ -225,13 +233,13 @@ def _interrupted(latest: Iterable[Record | None]) -> str | None:
     return min((plan for plan in left if plan.startswith("all/")), default=None)
 
 
-def _stored(url: str, prefix: str) -> frozenset[str]:
-    """Return the units that the store holds."""
+def _stored(url: str, prefix: str) -> dict[str, int]:
+    """Return the units that the store holds, each with the attempt that it holds it of."""
     try:
         with open_store(url, write=False) as store:
-            return frozenset(store.applied(prefix))
+            return store.applied(prefix)
     except StoreNotFound:
-        return frozenset()
+        return {}
 
 
 def _names(items: Iterable[Input]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,9 +85,9 @@ class Shop:
         )
         for number, day in enumerate(DAYS):
             self.sql(
-                "INSERT INTO visits SELECT i + ?, 'v' || i % 9, 'p' || i % 7, "
+                "INSERT INTO visits SELECT i + ?, 'v' || i % 9, 'p' || (i * 3 + ? * 5) % 11, "
                 "CAST(? AS TIMESTAMP) + INTERVAL (i) MINUTE, i % 5 FROM range(40) AS r(i)",
-                [100 * number, f"{day} 08:00:00"],
+                [100 * number, number, f"{day} 08:00:00"],
             )
 
     def sql(self, statement: str, values: Any = None) -> None:
@@ -146,7 +147,11 @@ def test_a_plan_writes_nothing_and_is_applied_exactly(shop: Shop, tree: Tree) ->
     assert not (shop.folder / "out").exists()
     told = shop.muster("apply", "plan.json").stdout
     assert "6 units" in told
-    assert {unit["event"] for unit in shop.status().values()} == {"succeeded"}
+    made = shop.status().values()
+    assert {unit["event"] for unit in made} == {"succeeded"}
+    # The data has something for every day to write and, from the second on, to recognise.
+    assert all(unit["balance"]["written"] > 0 for unit in made)
+    assert sum(unit["balance"]["deduplicated"] > 0 for unit in made) == len(DAYS) - 1
     assert shop.plan(DAYS[0], DAYS[-1]) == {}
     shop.run(DAYS[0], DAYS[-1], out="other")
     same(shop, tree, "out", "other")
@@ -259,6 +264,24 @@ def test_a_lost_store_is_filled_again_without_reading_a_row(shop: Shop) -> None:
     records = [path.read_text() for path in shop.folder.glob("out/lake/_ledger/units/**/*.json")]
     assert sum('"event":"published"' in record for record in records) == len(DAYS)
     assert sum('"event":"succeeded"' in record for record in records) == 2 * len(DAYS)
+
+
+def test_an_older_copy_of_the_store_is_noticed(shop: Shop) -> None:
+    """Where it can be, it is brought up to date; where it cannot, it is said what to do."""
+    shop.run(DAYS[0], DAYS[1])
+    store, copy = shop.folder / "out/candidates.sqlite", shop.folder / "copy.sqlite"
+    shutil.copy(store, copy)
+    assert shop.plan(DAYS[0], DAYS[1]) == {}
+    shop.sql("UPDATE visits SET spent = 3 WHERE n = 101")
+    shop.run(DAYS[0], DAYS[1], "--reprocess", "stale")
+    after = shop.items()
+    shutil.copy(copy, store)
+    assert shop.plan(DAYS[0], DAYS[1]) == {DAYS[1]: "the store does not hold it"}
+    told = shop.run(DAYS[0], DAYS[1], code=1).stderr
+    assert "remove the store and run again" in told
+    store.unlink()
+    shop.run(DAYS[0], DAYS[1])
+    assert shop.items() == after
 
 
 def test_one_programs_failure_leaves_the_others_alone(shop: Shop, tree: Tree) -> None:
