@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from conf.prices import PriceTable, Usage
+from jobs.backfill.budget import Budget, check_budget
 from jobs.backfill.claims import Wanted, claim, give_back, leases, made_since
 from jobs.backfill.moved import what_moved
 from jobs.backfill.plan import Plan, PlannedUnit, ProgramPlan
@@ -21,7 +21,7 @@ from jobs.backfill.retry import Sleep, until_nothing_is_left
 from jobs.backfill.stop import Stop
 from jobs.backfill.waves import in_turn, waves
 from jobs.backfill.work import Wave, Work
-from jobs.errors import Cancelled, OverBudget, PlanMoved, UnitsHeld
+from jobs.errors import Cancelled, PlanMoved, UnitsHeld
 from pipelines.errors import Fenced, PipelineError
 from pipelines.failure import is_transient
 from pipelines.ledger.ledger import Ledger
@@ -114,7 +114,7 @@ def apply(
         OverBudget: the plan is taken to cost more than ``budget_usd``; nothing was done.
         Cancelled: the run was interrupted; units that it held are free again.
     """
-    _check_budget(plan, options)
+    check_budget(plan, options.budget_usd)
     parts = [_open(part, load) for part in plan.programs if part.units]
     if not parts:
         return Applied("", {}, 0.0)
@@ -129,15 +129,6 @@ def _open(part: ProgramPlan, load: Loader) -> _Part:
     return _Part(part, work, ledger_of(work), {unit.day: unit for unit in part.units})
 
 
-def _check_budget(plan: Plan, options: Options) -> None:
-    expected, most = plan.predicted.usd, options.budget_usd
-    if most is not None and expected > most:
-        raise OverBudget(
-            f"budget: expected at most {most:,.4f} USD (--budget-usd), found a plan of "
-            f"{expected:,.4f} USD; nothing was done"
-        )
-
-
 def _wanted(name: str, unit: PlannedUnit) -> Wanted:
     return Wanted(name, unit.fingerprint, unit.attempts, unit.why)
 
@@ -150,9 +141,7 @@ class _Application:
     ) -> None:
         self._plan, self._parts, self._run, self._options = plan, parts, run, options
         self._stop = stop
-        self._prices = PriceTable.model_validate(plan.prices)
-        self._spent = 0.0
-        self._stopped: str | None = None
+        self._budget = Budget(plan, options.budget_usd)
 
     def run(self) -> Applied:
         try:
@@ -165,9 +154,9 @@ class _Application:
             with suppress(PipelineError):  # what went wrong first is what the user must read
                 self._give_back("the run failed")
             raise
-        self._give_back(self._stopped or "the run ended before it came to this unit")
+        self._give_back(self._budget.stopped or "the run ended before it came to this unit")
         lost = {part.name(day): why for part in self._parts for day, why in part.lost.items()}
-        return Applied(self._run, lost, round(self._spent, 6), self._stopped)
+        return Applied(self._run, lost, round(self._budget.spent, 6), self._budget.stopped)
 
     @property
     def _retries(self) -> int:
@@ -208,26 +197,16 @@ class _Application:
             queues.append([(part, days) for days in self._waves(part)])
             part.again = []
         for part, days in in_turn(queues):
-            if self._may_spend(part, days):
+            if self._budget.allows(days, part.units):
                 self._wave(part, days)
         left = [part.name(day) for part in self._parts for day in part.again]
-        return [] if self._stopped else left
+        return [] if self._budget.stopped else left
 
     def _waves(self, part: _Part) -> Iterator[tuple[str, ...]]:
         runs = part.work.environment.runs
         rows = {day: part.units[day].predicted.rows for day in part.again}
         most = self._options.max_active or runs.units_per_run
         return waves(rows, self._plan.request.order, most, runs.rows_per_run)
-
-    def _may_spend(self, part: _Part, days: tuple[str, ...]) -> bool:
-        most = self._options.budget_usd
-        next_wave = sum(part.units[day].predicted.usd for day in days)
-        if self._stopped is None and most is not None and self._spent + next_wave > most:
-            self._stopped = (
-                f"stopped at the budget: {self._spent:,.4f} of {most:,.4f} USD spent, "
-                f"{next_wave:,.4f} USD expected for what comes next ({days[0]} to {days[-1]})"
-            )
-        return self._stopped is None
 
     def _wave(self, part: _Part, days: tuple[str, ...]) -> None:
         """Make the units of one wave; whatever goes wrong is theirs alone."""
@@ -332,25 +311,9 @@ class _Application:
                 self._fail(part, {day: last}, what, transient=published)
                 last = part.ledger.last(last.unit) or last
             part.records[day] = last
-            self._spent += self._price(part.units[day], last)
+            self._budget.add(part.units[day], last)
             if last.event == "failed" and last.details.get("transient"):
                 part.again.append(day)
-
-    def _price(self, unit: PlannedUnit, last: Record) -> float:
-        """Return what an attempt cost: what it did, priced as the plan was."""
-        if last.event != "succeeded":
-            return unit.predicted.usd
-        written, planned = last.details["balance"]["written"], unit.predicted
-        scale = written / planned.written if planned.written else 1.0
-        return self._prices.price(
-            Usage(
-                puts=planned.puts,
-                gets=planned.gets,
-                write_units=round(planned.write_units * scale),
-                worker_seconds=last.details["seconds"],
-                scanned_bytes=last.details["inputBytes"],
-            )
-        )
 
     def _give_back(self, why: str) -> None:
         for part in self._parts:
