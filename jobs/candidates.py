@@ -13,7 +13,7 @@ from rich.console import Console
 
 from jobs.candidate_table import candidate_table
 from jobs.errors import NothingFound, WrongUse
-from jobs.options import Day, as_json_option, out_option
+from jobs.options import Day, as_json_option, out_option, with_options
 from pipelines.errors import InvalidCursor, UnknownStore
 from pipelines.sinks.store import CandidateStore, Item, Page
 from pipelines.sinks.store_keys import CandidateKey
@@ -46,9 +46,7 @@ def _where(command: Command) -> Command:
         click.option("--as-of", type=_Moment(), help="Hide what has expired by then."),
         as_json_option,
     )
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return with_options(command, options)
 
 
 def _paged(command: Command) -> Command:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -51,6 +51,13 @@ def out_option(what: str) -> Callable[[Any], Any]:
     )
 
 
+def with_options(command: Command, options: Sequence[Callable[[Any], Any]]) -> Command:
+    """Add options to a command, shown in their order."""
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 def backfill_options(command: Command) -> Command:
     """Add the options that say which units are asked for, and in which order."""
     options = (
@@ -83,9 +90,7 @@ def backfill_options(command: Command) -> Command:
         environment_option,
         out_option("Where a local run writes."),
     )
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return with_options(command, options)
 
 
 def apply_options(command: Command) -> Command:
@@ -103,9 +108,7 @@ def apply_options(command: Command) -> Command:
         ),
         click.option("--wait", is_flag=True, help="Wait for runs that hold units, else exit 3."),
     )
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return with_options(command, options)
 
 
 def request_of(

@@ -141,7 +141,7 @@ class Publisher:
             "changed": published.details["changed"],
             "publishedAttempt": published.attempt,
             "publishSeconds": round(time.perf_counter() - started, 6),
-            "seconds": round(self._share_of_time(published), 3),
+            "seconds": round(self._share_of_time(self._to.leases.get(day, record)), 3),
             "inputBytes": published.details["inputBytes"],
         }
         # What is complete now is what was published, whatever the attempt that completes it is for.
@@ -163,9 +163,8 @@ class Publisher:
                 record.unit, "succeeded", f"'{last.event}' of run {last.run}" if last else "nothing"
             )
 
-    def _share_of_time(self, published: Record) -> float:
-        """Return the unit's share of the time since its wave was leased, in seconds."""
-        lease = next((r for r in self._to.leases.values() if r.unit == published.unit), published)
+    def _share_of_time(self, lease: Record) -> float:
+        """Return a unit's share of the time since its wave was leased, in seconds."""
         since = datetime.fromisoformat(lease.at)
         return (self.ledger.clock() - since).total_seconds() / max(1, len(self._to.leases))
 
@@ -209,9 +208,11 @@ class Publisher:
 
         Their fragments are removed once it has not, so that then there is nothing to read.
         """
-        noted = store.applied(published.unit).get(published.unit)
         replaced = published.details["replaces"]
-        if noted is None or noted >= published.attempt or replaced is None:
+        if replaced is None:
+            return None
+        noted = store.applied(published.unit).get(published.unit)
+        if noted is None or noted >= published.attempt:
             return None
         try:
             return self._candidates(receipts_of(self.ledger.record(published.unit, replaced)))

@@ -1,4 +1,4 @@
-"""Telling of units that are done, to whoever shows progress (``jobs.progress``)."""
+"""Telling of units that are done and of waiting, to whoever shows progress (``jobs.progress``)."""
 
 from __future__ import annotations
 
@@ -19,3 +19,8 @@ def tell_unit(
         said = {**balance, "rejected": rejected}
     extra = {"unit": unit, "status": status, "error": error, "balance": said}
     _PROGRESS.info("unit", extra=extra)
+
+
+def tell_waiting(why: str) -> None:
+    """Say that a run waits for another."""
+    _PROGRESS.info("waiting", extra={"error": why})

@@ -28,11 +28,10 @@ from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.record import Record
 from pipelines.ledger.runs import Run
 from pipelines.publisher import Promise, Publisher
-from pipelines.telling import tell_unit
+from pipelines.telling import tell_unit, tell_waiting
 from pipelines.versions import libraries
 
 _LOG = logging.getLogger("muster.apply")
-_PROGRESS = logging.getLogger("muster.progress")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +96,7 @@ def check_unmoved(plan: Plan, load: Loader) -> None:
         )
 
 
-def apply(
-    plan: Plan,
-    load: Loader,
-    options: Options,
-    stop: Stop | None = None,
-    run_token: str | None = None,
-) -> Applied:
+def apply(plan: Plan, load: Loader, options: Options, stop: Stop | None = None) -> Applied:
     """Make the units of a plan, and return what came of it.
 
     One program's failure leaves the others alone (property 39): each has pipelines of its own, and
@@ -120,7 +113,7 @@ def apply(
         return Applied("", {}, 0.0)
     first = parts[0]
     lease = first.work.environment.runs.lease_seconds
-    with Run(first.ledger, lease, run_token) as run:
+    with Run(first.ledger, lease) as run:
         return _Application(plan, parts, run.token, options, stop or Stop()).run()
 
 
@@ -175,7 +168,7 @@ class _Application:
                 if not self._options.wait:
                     raise
                 if not told:
-                    _PROGRESS.info("waiting", extra={"error": str(error)})
+                    tell_waiting(str(error))
                 told = True
                 self._options.sleep(self._options.poll_seconds)
 
@@ -343,14 +336,8 @@ def _may_pass(error: BaseException | None) -> bool:
 
 def _promise(plan: ProgramPlan, unit: PlannedUnit) -> Promise:
     inputs = plan.inputs_of(unit)
-    own = [inputs[name] for name in unit.inputs["reads"]]
-    rows = [item.rows for item in own]
-    known = bool(rows) and None not in rows
-    return Promise(
-        {name: item.said() for name, item in inputs.items()},
-        sum(filter(None, rows)) if known else None,
-        sum(item.size or 0 for item in own),
-    )
+    said = {name: item.said() for name, item in inputs.by_name.items()}
+    return Promise(said, inputs.rows, inputs.size)
 
 
 def _about(part: _Part) -> dict[str, Any]:

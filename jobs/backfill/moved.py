@@ -23,7 +23,7 @@ def what_moved(part: ProgramPlan, work: Work, days: Collection[str]) -> list[str
     before: dict[str, Input] = {}
     after: dict[str, Input] = {}
     for unit in planned:
-        before |= part.inputs_of(unit)
+        before |= part.inputs_of(unit).by_name
         after |= now[unit.day].by_name
     return told + [f"input {line}" for line in differences(before, after)]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from conf.digest import digest
+from jobs.backfill.work import UnitInputs
 from jobs.errors import WrongUse
 from pipelines.sources.inputs import Input, input_of
 
@@ -109,9 +110,10 @@ class ProgramPlan:
     left: tuple[LeftUnit, ...]
     resumes: str | None = None
 
-    def inputs_of(self, unit: PlannedUnit) -> dict[str, Input]:
-        """Return what a unit reads, by name."""
-        return {name: self.inputs[name] for names in unit.inputs.values() for name in names}
+    def inputs_of(self, unit: PlannedUnit) -> UnitInputs:
+        """Return what a unit reads."""
+        roles = unit.inputs.items()
+        return UnitInputs({role: tuple(self.inputs[n] for n in names) for role, names in roles})
 
     @property
     def predicted(self) -> Predicted:

@@ -134,6 +134,8 @@ class _Findings:
     def __init__(self, work: Work, request: Request, days: Sequence[str]) -> None:
         self._work, self._request = work, request
         self.inputs = work.inputs(days)
+        made_under = (work.context.config_fingerprint, work.code.fingerprint)
+        self._fingerprints = {d: each.fingerprint(*made_under) for d, each in self.inputs.items()}
         self._ledger = ledger_of(work)
         self._living = Living(self._ledger)
         self._explained: dict[tuple[str, str], list[str]] = {}
@@ -154,12 +156,10 @@ class _Findings:
     def _publications(self) -> dict[str, Record | None]:
         """Return the visible record of each unit; the latest one serves where it says the same."""
         wanted = {day: last for day, last in self._last.items() if last and last.publication}
-        code, settings = self._work.code.fingerprint, self._work.context.config_fingerprint
         keys: dict[str, str] = {}
         found: dict[str, Record | None] = dict.fromkeys(self._last)
         for day, last in wanted.items():
-            current = self.inputs[day].fingerprint(settings, code)
-            if last.event == "succeeded" and last.fingerprint == current:
+            if last.event == "succeeded" and last.fingerprint == self._fingerprints[day]:
                 found[day] = last
             else:
                 keys[day] = self._ledger.key(last.unit, last.publication or 0)
@@ -176,7 +176,7 @@ class _Findings:
             last,
             self._published[day],
             self._living[last.run] if held and last else None,
-            self._fingerprint(day),
+            self._fingerprints[day],
             self.inputs[day].by_name,
             context.config_fingerprint,
             self._work.code.fingerprint,
@@ -208,7 +208,7 @@ class _Findings:
         return PlannedUnit(
             day,
             verdict.why,
-            self._fingerprint(day),
+            self._fingerprints[day],
             last.attempt if last else 0,
             {role: _names(items) for role, items in inputs.roles.items()},
             self._work.outputs(day),
@@ -219,11 +219,6 @@ class _Findings:
                 read_again=bool(inputs.roles.get("lookback")),
                 split_bytes=self._work.environment.runs.split_bytes,
             ),
-        )
-
-    def _fingerprint(self, day: str) -> str:
-        return self.inputs[day].fingerprint(
-            self._work.context.config_fingerprint, self._work.code.fingerprint
         )
 
 

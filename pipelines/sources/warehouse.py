@@ -77,9 +77,7 @@ class Warehouse:
         try:
             opened = driver.connect(target) if target else driver.connect()
         except driver.Error as error:
-            raise WarehouseFailed(
-                self.url, "connect", _first_line(error), transient=_may_pass(error)
-            ) from error
+            raise _failed(self.url, "connect", error) from error
         connection = Connection(self.url, opened, driver.Error)
         with ExitStack() as undo:
             undo.callback(connection.close)
@@ -128,9 +126,7 @@ class Connection:
             try:
                 cursor.execute(statement)
             except self.failure as error:
-                raise WarehouseFailed(
-                    self.url, what, _first_line(error), transient=_may_pass(error)
-                ) from error
+                raise _failed(self.url, what, error) from error
 
     def stream(self, query: str, values: Sequence[object], what: str) -> Iterator[pl.DataFrame]:
         """Yield the rows of a query as frames; an empty result yields one frame without rows.
@@ -147,9 +143,7 @@ class Connection:
                 for batch in chain(() if first is None else (first,), reader):
                     yield _frame(pa.Table.from_batches([batch]))
             except (self.failure, pa.ArrowException, OSError) as error:
-                raise WarehouseFailed(
-                    self.url, what, _first_line(error), transient=_may_pass(error)
-                ) from error
+                raise _failed(self.url, what, error) from error
 
     def _empty(self, schema: pa.Schema, *, typed: bool) -> pl.DataFrame:
         """Return a frame of the result's columns; SQLite knows their types from rows alone."""
@@ -213,9 +207,10 @@ def _first_line(error: Exception) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def _may_pass(error: Exception) -> bool:
-    """Say whether the database was out of reach, in DB-API's words, and not asked for nonsense."""
-    return any(kind.__name__ == "OperationalError" for kind in type(error).__mro__)
+def _failed(url: str, what: str, error: Exception) -> WarehouseFailed:
+    """Return what a driver's error means; out of reach is what DB-API calls operational."""
+    out_of_reach = any(kind.__name__ == "OperationalError" for kind in type(error).__mro__)
+    return WarehouseFailed(url, what, _first_line(error), transient=out_of_reach)
 
 
 def midnight(day: str) -> datetime:
