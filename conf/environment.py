@@ -125,6 +125,62 @@ class Runs(Settings):
     beam_options: tuple[str, ...] = ("--runner=FnApiRunner",)
 
 
+class FileCatalog(Settings):
+    """Pointer files in the lake: for a lake that no catalog service knows."""
+
+    kind: Literal["files"] = "files"
+
+
+class GlueCatalog(Settings):
+    """Tables of the Glue data catalog, as Athena reads them; they must be there already.
+
+    With ``projection`` a table finds its partitions by its own properties, not by the catalog's.
+    """
+
+    kind: Literal["glue"]
+    database: TableName
+    table_prefix: Annotated[str, Field(pattern=r"^[a-z0-9_]*$")] = ""
+    projection: bool = False
+
+
+class HiveCatalog(Settings):
+    """Tables of the Hive metastore that Spark is connected to; needs ``--engine spark``."""
+
+    kind: Literal["hive"]
+    database: TableName
+    table_prefix: Annotated[str, Field(pattern=r"^[a-z0-9_]*$")] = ""
+
+
+class Merges(Settings):
+    """How fragments are merged (campaign-workers, "Data Consolidation Rules"; trap 8).
+
+    Files are to have about ``target_bytes``, and never more than ``limit_bytes``: what would have
+    more is split (``oversize: split``) or refused, as the document has it (``reject``).
+    Files of an older schema are refused (``schema_policy: current-only``, the document's) or
+    rewritten (``resolve``). Files that came after their day was merged wait until they are
+    ``late_ratio`` of its bytes. ``archive_days`` is how long sources are kept at least.
+    ``threads`` files are written at a time.
+    """
+
+    target_bytes: Annotated[int, Field(gt=0)] = 256 * 1000**2
+    limit_bytes: Annotated[int, Field(gt=0)] = 1200 * 1000**2
+    oversize: Literal["split", "reject"] = "split"
+    schema_policy: Literal["current-only", "resolve"] = "current-only"
+    late_ratio: Annotated[float, Field(ge=0, le=1)] = 0.01
+    archive_days: Annotated[int, Field(ge=0)] = 7
+    threads: Annotated[int, Field(gt=0, le=16)] = 2
+
+    @model_validator(mode="after")
+    def _target_within_limit(self) -> Self:
+        if self.target_bytes * 3 // 2 > self.limit_bytes:
+            raise PydanticCustomError(
+                "target",
+                "a target near the limit",
+                {"expected": "limitBytes of at least 1.5 times targetBytes"},
+            )
+        return self
+
+
 class Environment(Settings):
     """An environment as its YAML file says it; ``{out}`` in an address is the run's folder.
 
@@ -136,6 +192,10 @@ class Environment(Settings):
     source_root: Address | None = None
     lake: Lake
     store: Store | None
+    catalog: Annotated[FileCatalog | GlueCatalog | HiveCatalog, Field(discriminator="kind")] = (
+        FileCatalog()
+    )
+    merges: Merges = Merges()
     runs: Runs = Runs()
     prices: str = "local"
 

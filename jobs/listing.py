@@ -31,6 +31,13 @@ JOBS = (
         ("candidates", "lake"),
         "day",
     ),
+    Job(
+        "merge",
+        "merge the lake's fragments to few files, by day and by month ('muster merge')",
+        ("lake",),
+        ("lake",),
+        "month",
+    ),
 )
 
 

@@ -97,6 +97,12 @@ def apply_command(
         click.echo(f"muster: {moved}", err=True)
         if not as_json:
             print_plan(fresh, Console())
+    if plan.request.job == "merge":
+        from jobs.merges import application as merges
+
+        merged = merges.carry_out(fresh, load, options_of(max_active, budget_usd, wait))
+        merges.show(merged, as_json=as_json)
+        return
     _show(carry_out(fresh, load, options_of(max_active, budget_usd, wait)), as_json=as_json)
 
 

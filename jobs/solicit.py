@@ -23,7 +23,10 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from conf.digest import digest
 from conf.environment import Environment
 from conf.load import load_environment, load_program, model_bytes
+from conf.prices import PriceTable
 from conf.program import AvroConnector, FunctionRule, OnnxModel, Program, WarehouseConnector
+from jobs.backfill.plan import ProgramPlan, Request
+from jobs.backfill.planning import plan_days
 from jobs.backfill.work import UnitInputs, Wave
 from jobs.code_fingerprint import Code, code_of
 from jobs.days import days_before
@@ -32,7 +35,8 @@ from jobs.outcomes import chain_of, tiers_of
 from pipelines.chain import Chain, Purpose, columns_needed, lookup_query, lookup_rules
 from pipelines.context import RunContext
 from pipelines.lake import RECORD_TYPES, LakeSettings, fragments
-from pipelines.publisher import Publication
+from pipelines.merging.recover import read_fragment
+from pipelines.publisher import Publication, Publisher
 from pipelines.solicit import Solicitation, build, lookback_days
 from pipelines.sources.avro import AvroSource
 from pipelines.sources.entry import Source
@@ -267,6 +271,7 @@ class SolicitJob:
             wave.promises,
             about,
             program.on_completion,
+            read_fragment,
         )
 
     def solicitation(self, units: tuple[str, ...], publication: Publication) -> Solicitation:
@@ -285,8 +290,17 @@ class SolicitJob:
             runs.threads,
         )
 
-    def run(self, wave: Wave, publication: Publication) -> None:
+    def plan(self, request: Request, prices: PriceTable) -> ProgramPlan:
+        """Say which days are made, of what, and why."""
+        return plan_days(self, request, prices)
+
+    def completing(self, wave: Wave, about: Mapping[str, Any]) -> Publisher:
+        """Return what completes days that were published before."""
+        return Publisher(self.publication(wave, about))
+
+    def run(self, wave: Wave, about: Mapping[str, Any]) -> None:
         """Make the units of one wave; what became of them is in the ledger."""
+        publication = self.publication(wave, about)
         options = PipelineOptions(list(self.environment.runs.beam_options), save_main_session=False)
         with beam.Pipeline(options=options) as pipeline:
             build(pipeline, self.solicitation(wave.days, publication))

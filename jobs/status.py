@@ -11,16 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich import box
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from conf.load import load_environment, program_names
 from jobs.calendar_table import Mark, calendar_table
 from jobs.errors import NothingFound
 from jobs.options import Day, as_json_option, environment_option, out_option
+from jobs.sizes import size_text
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.record import Record
 from pipelines.ledger.runs import Living
+from pipelines.merging.publisher import STATES
+from pipelines.merging.survey import JOB as MERGE
 from pipelines.storage import Storage
 
 #: States that do not mend themselves.
@@ -128,6 +133,9 @@ def status(
     console = Console()
     for (of_job, of_program), units in _grouped(found).items():
         console.print(Text(f"{of_job} {of_program}", style="bold"))
+        if of_job == MERGE:
+            console.print(_month_table(units))
+            continue
         days = {date.fromisoformat(unit.day): unit.mark for unit in units}
         console.print(calendar_table(days, first or min(days), last or max(days)))
     where = f"--env {environment} --out {out}"
@@ -156,8 +164,30 @@ def _grouped(found: Iterable[UnitStatus]) -> Mapping[tuple[str, str], list[UnitS
     return groups
 
 
-def _within(day: str, first: date | None, last: date | None) -> bool:
-    return (first is None or day >= first.isoformat()) and (last is None or day <= last.isoformat())
+def _within(unit: str, first: date | None, last: date | None) -> bool:
+    """Say whether a day, or a part of a month, is within a range."""
+    width = len(unit)
+    return (first is None or unit >= first.isoformat()[:width]) and (
+        last is None or unit <= last.isoformat()[:width]
+    )
+
+
+def _month_table(units: Iterable[UnitStatus]) -> Table:
+    """Return the months of a record type, each with the state of its latest merge."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in ("month", "is", "state", "at"):
+        table.add_column(name, no_wrap=True)
+    for name in ("gen.", "files", "rows", "bytes"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for unit in units:
+        said = unit.record.details
+        numbers: tuple[str, ...] = ("-",) * 4
+        if "generation" in said and "files" in said:
+            counts = (f"{said[name]:,}" for name in ("generation", "files", "records"))
+            numbers = (*counts, size_text(said["bytes"]))
+        state = STATES.get(unit.record.event, "-")
+        table.add_row(unit.day, unit.mark, state, unit.record.at[:19], *numbers)
+    return table
 
 
 def _print_needs(console: Console, found: Iterable[UnitStatus], where: str) -> None:
@@ -175,6 +205,10 @@ def _print_needs(console: Console, found: Iterable[UnitStatus], where: str) -> N
         console.print(f"  and {len(reasons) - _SHOWN:,} more reasons (--json lists all units)")
     for (job, program), units in _grouped(needing).items():
         first, last = units[0].day, units[-1].day
+        if job == MERGE:
+            command = f"muster merge monthly --type {program} --month {first} --to {last} {where}"
+            console.out(f"once mended: {command} (or daily, as it was)", highlight=False)
+            continue
         asked = program if program in program_names() else f"<the YAML of {program}>"
         command = f"muster run {job} --program {asked} --from {first} --to {last} {where}"
         console.out(f"once mended: {command} --reprocess failed", highlight=False)

@@ -21,6 +21,16 @@ class ObjectNotFound(PipelineError):
         super().__init__(f"{root}: expected an object '{key}', found none")
 
 
+class ObjectChanged(PipelineError):
+    """An object is not the version that was asked for."""
+
+    def __init__(self, root: str, key: str, expected_etag: str | None, found: str | None) -> None:
+        super().__init__(
+            f"{root}: expected version {expected_etag} of the object '{key}', "
+            f"found {'another' if found is None else found}"
+        )
+
+
 class WarehouseFailed(PipelineError):
     """The warehouse cannot be reached (``transient``), or refused a statement."""
 
@@ -159,3 +169,11 @@ class StoreBehind(StoreError):
 
 class InvalidCursor(StoreError):
     """A cursor does not belong to this query."""
+
+
+class CatalogFailed(PipelineError):
+    """The catalog refused, or cannot be reached (``transient``)."""
+
+    def __init__(self, catalog: str, what: str, found: str, *, transient: bool = False) -> None:
+        self.transient = transient
+        super().__init__(f"catalog {catalog}: {what}: {found}")

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -55,13 +55,18 @@ class Promise:
     size: int = 0
 
 
+#: (lake, record type, key) -> the bytes of a fragment, wherever they are by now.
+Recover = Callable[[Lake, str, str], bytes]
+
+
 @dataclass(frozen=True, slots=True)
 class Publication:
     """Where units become visible, what a unit must keep to, and who holds it.
 
     ``leases`` are the ``leased`` records of the run's units, by day, ``promises`` what was planned
     of them; ``about`` is what each published record says of the settings and the code;
-    ``triggers`` names whom to tell of a unit that is done.
+    ``triggers`` names whom to tell of a unit that is done; ``recover`` reads fragments that were
+    merged since, and so are not where they were written.
     """
 
     lake: LakeSettings
@@ -73,6 +78,7 @@ class Publication:
     promises: Mapping[str, Promise]
     about: Mapping[str, Any]
     triggers: tuple[str, ...] = ()
+    recover: Recover | None = None
 
 
 class Publisher:
@@ -233,7 +239,12 @@ class Publisher:
         if not keys:
             header = self.lake.encoder(record_type("candidate")).header
             return Decoder(read_header(memoryview(header))).empty(None)
-        return pl.concat(decode_file(self.lake.storage.read(key)) for key in keys)
+        return pl.concat(decode_file(self._read("candidate", key)) for key in keys)
+
+    def _read(self, record: str, key: str) -> bytes:
+        if self._to.recover is None:
+            return self.lake.storage.read(key)
+        return self._to.recover(self.lake, record, key)
 
     def close(self) -> None:
         """Close the store."""

@@ -24,3 +24,8 @@ def tell_unit(
 def tell_waiting(why: str) -> None:
     """Say that a run waits for another."""
     _PROGRESS.info("waiting", extra={"error": why})
+
+
+def tell_merged(unit: str, rows: int) -> None:
+    """Say that so many more rows of a unit are in merged files."""
+    _PROGRESS.info("batch", extra={"unit": unit, "rows": rows, "pass_": 1})

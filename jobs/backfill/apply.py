@@ -20,14 +20,14 @@ from jobs.backfill.planning import Loader, ledger_of
 from jobs.backfill.retry import Sleep, until_nothing_is_left
 from jobs.backfill.stop import Stop
 from jobs.backfill.waves import in_turn, waves
-from jobs.backfill.work import Wave, Work
+from jobs.backfill.work import Completing, Wave, Work
 from jobs.errors import Cancelled, PlanMoved, UnitsHeld
 from pipelines.errors import Fenced, PipelineError
 from pipelines.failure import is_transient
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.record import Record
 from pipelines.ledger.runs import Run
-from pipelines.publisher import Promise, Publisher
+from pipelines.publisher import Promise
 from pipelines.telling import tell_unit, tell_waiting
 from pipelines.versions import libraries
 
@@ -223,7 +223,7 @@ class _Application:
         wave = self._completed(part, wave)
         if wave.leases:
             with self._stop.deferred():
-                part.work.run(wave, part.work.publication(wave, _about(part)))
+                part.work.run(wave, _about(part))
 
     def _completed(self, part: _Part, wave: Wave) -> Wave:
         """Complete what was published before; returns the units that must be made nevertheless."""
@@ -234,7 +234,7 @@ class _Application:
         todo = {**behind, **unfinished}
         if not todo:
             return wave
-        publisher = Publisher(part.work.publication(wave, _about(part)))
+        publisher = part.work.completing(wave, _about(part))
         try:
             for day, lease in todo.items():
                 wave = self._complete(part, wave, day, lease, publisher, again=day not in behind)
@@ -243,7 +243,14 @@ class _Application:
         return wave
 
     def _complete(
-        self, part: _Part, wave: Wave, day: str, lease: Record, publisher: Publisher, *, again: bool
+        self,
+        part: _Part,
+        wave: Wave,
+        day: str,
+        lease: Record,
+        publisher: Completing,
+        *,
+        again: bool,
     ) -> Wave:
         try:
             done = publisher.finish(lease)

@@ -17,6 +17,10 @@ def loader(request: Request) -> Loader:
 
     Each program is loaded once: a plan and its application see the same settings.
     """
+    if request.job == "merge":
+        from jobs.merges.loading import merge_loader
+
+        return merge_loader(request)
     if request.job != "solicit":
         raise WrongUse(f"job: expected one of 'muster jobs', found '{request.job}'")
 

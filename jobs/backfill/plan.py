@@ -22,12 +22,15 @@ Mode = Literal["missing", "failed", "stale", "all"]
 Order = Literal["newest", "oldest"]
 MODES: tuple[Mode, ...] = ("missing", "failed", "stale", "all")
 ORDERS: tuple[Order, ...] = ("newest", "oldest")
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What was asked for; ``programs`` are names or paths of YAML, ``first`` and ``last`` days."""
+    """What was asked for; ``programs`` are names or paths of YAML, ``first`` and ``last`` days.
+
+    ``options`` are what a job has of its own, as JSON.
+    """
 
     job: str
     programs: tuple[str, ...]
@@ -38,6 +41,7 @@ class Request:
     reprocess: Mode = "missing"
     order: Order = "newest"
     prices: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,7 @@ class LeftUnit:
     """One unit of the range that the plan leaves as it is, and why."""
 
     day: str
-    state: Literal["done", "stale", "failed", "missing", "disabled"]
+    state: Literal["done", "stale", "failed", "missing", "disabled", "waits", "bad"]
     why: str
 
 

@@ -50,7 +50,7 @@ def make_plan(request: Request, load: Loader) -> Plan:
             work = load(asked)
             _check_distinct(asked, work.context.program_id, parts)
             prices = prices or load_prices(request.prices or work.environment.prices)
-            parts.append(_part(work, request, prices))
+            parts.append(work.plan(request, prices))
         except REFUSALS as error:
             if len(request.programs) == 1:
                 raise
@@ -76,7 +76,8 @@ def _document(prices: PriceTable | None) -> Mapping[str, object]:
     return {} if prices is None else prices.model_dump(mode="json", by_alias=True)
 
 
-def _part(work: Work, request: Request, prices: PriceTable) -> ProgramPlan:
+def plan_days(work: Work, request: Request, prices: PriceTable) -> ProgramPlan:
+    """Plan one program whose units are days: those of the request, and late ones before them."""
     asked_for = DateRange(date.fromisoformat(request.first), date.fromisoformat(request.last))
     if not work.enabled:
         why = f"program '{work.context.program_id}' is disabled"

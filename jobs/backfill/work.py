@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from conf.digest import digest
 from conf.environment import Environment
+from conf.prices import PriceTable
 from jobs.code_fingerprint import Code
 from pipelines.context import RunContext
 from pipelines.ledger.record import Record
-from pipelines.publisher import Promise, Publication
+from pipelines.publisher import Promise
 from pipelines.sources.inputs import Input
+
+if TYPE_CHECKING:
+    from jobs.backfill.plan import ProgramPlan, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,18 @@ class Wave:
     def days(self) -> tuple[str, ...]:
         """The days in order."""
         return tuple(sorted(self.leases))
+
+
+class Completing(Protocol):
+    """Does what is left to do of units that are published."""
+
+    def finish(self, record: Record) -> Record:
+        """Bring everything up to what is published; returns the ``succeeded`` record."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what it holds."""
+        ...
 
 
 class Work(Protocol):
@@ -131,12 +147,19 @@ class Work(Protocol):
         """Say of which days the inputs are seen to differ from what was promised, and how."""
         ...
 
-    def publication(self, wave: Wave, about: Mapping[str, Any]) -> Publication:
-        """Return where a wave's units become visible."""
+    def plan(self, request: Request, prices: PriceTable) -> ProgramPlan:
+        """Say which units are made, of what, and why; writes nothing."""
         ...
 
-    def run(self, wave: Wave, publication: Publication) -> None:
-        """Make the units of one wave, in one pipeline run; what became of them is in the ledger."""
+    def completing(self, wave: Wave, about: Mapping[str, Any]) -> Completing:
+        """Return what completes units of a wave that were published before."""
+        ...
+
+    def run(self, wave: Wave, about: Mapping[str, Any]) -> None:
+        """Make the units of one wave, in one pipeline run; what became of them is in the ledger.
+
+        ``about`` is what each published record says of the settings and the code.
+        """
         ...
 
     def folder(self, first: str, last: str) -> Path:

@@ -1,9 +1,9 @@
 """A record of the ledger, and which record may follow which.
 
 ```
-planned -> leased -> published -> succeeded
-   |          |           |
-   +----------+-----------+--> failed, cancelled
+planned -> leased (-> progressed) -> published -> succeeded
+   |          |            |            |
+   +----------+------------+------------+--> failed, cancelled
 ```
 
 A record's number is one more than its predecessor's, and a number is written once. So whoever adds
@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from pipelines.errors import NotMyUnit
 
-Event = Literal["planned", "leased", "published", "succeeded", "failed", "cancelled"]
+Event = Literal["planned", "leased", "progressed", "published", "succeeded", "failed", "cancelled"]
 
 #: Events after which a unit belongs to nobody.
 FREE: frozenset[Event] = frozenset({"succeeded", "failed", "cancelled"})
@@ -28,7 +28,8 @@ FREE: frozenset[Event] = frozenset({"succeeded", "failed", "cancelled"})
 #: What the run that holds a unit may write after each event.
 _NEXT: Mapping[Event, frozenset[Event]] = {
     "planned": frozenset({"leased", "failed", "cancelled"}),
-    "leased": frozenset({"published", "succeeded", "failed", "cancelled"}),
+    "leased": frozenset({"progressed", "published", "succeeded", "failed", "cancelled"}),
+    "progressed": frozenset({"published", "failed", "cancelled"}),
     "published": frozenset({"succeeded", "failed", "cancelled"}),
     "succeeded": frozenset({"planned"}),
     "failed": frozenset({"planned", "leased"}),

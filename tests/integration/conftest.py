@@ -1,4 +1,4 @@
-"""A PostgreSQL server of one's own, on a Unix socket, for as long as the tests run."""
+"""Servers of one's own for as long as the tests run: PostgreSQL on a Unix socket, SeaweedFS."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.integration.servers import SeaweedFS, running_seaweedfs, weed
 
 _ROOT = os.geteuid() == 0
 
@@ -113,3 +115,23 @@ def _wait_for(server: subprocess.Popen[bytes], url: str) -> None:
             time.sleep(0.05)
         else:
             return
+
+
+@pytest.fixture(scope="session")
+def seaweedfs_server() -> Iterator[SeaweedFS]:
+    """A running S3 server; a test that uses it must say itself where it is."""
+    binary = weed()
+    if binary is None:
+        pytest.skip("needs SeaweedFS: weed is neither next to Python nor on the PATH")
+    with running_seaweedfs(binary) as server:
+        yield server
+
+
+@pytest.fixture
+def seaweedfs(seaweedfs_server: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> SeaweedFS:
+    """A running S3 server that is, for this test, where every root of S3 is."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in seaweedfs_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return seaweedfs_server

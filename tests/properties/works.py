@@ -15,9 +15,10 @@ from typing import Any
 
 from conf.environment import Environment
 from conf.load import load_environment
+from conf.prices import PriceTable
 from jobs.backfill.apply import Applied, Options, apply
-from jobs.backfill.plan import Plan, Request
-from jobs.backfill.planning import Loader, make_plan
+from jobs.backfill.plan import Plan, ProgramPlan, Request
+from jobs.backfill.planning import Loader, make_plan, plan_days
 from jobs.backfill.stop import Stop
 from jobs.backfill.work import UnitInputs, Wave
 from jobs.code_fingerprint import Code
@@ -172,9 +173,15 @@ class FakeWork:
             triggers=self.triggers,
         )
 
-    def run(self, wave: Wave, publication: Publication) -> None:
+    def plan(self, request: Request, prices: PriceTable) -> ProgramPlan:
+        return plan_days(self, request, prices)
+
+    def completing(self, wave: Wave, about: Mapping[str, Any]) -> Publisher:
+        return Publisher(self.publication(wave, about))
+
+    def run(self, wave: Wave, about: Mapping[str, Any]) -> None:
         self.waves.append(wave.days)
-        publisher = Publisher(publication)
+        publisher = self.completing(wave, about)
         try:
             self.make(wave, publisher)
         finally:

@@ -99,7 +99,8 @@ def test_the_jobs_are_listed(runner: CliRunner) -> None:
 
 def test_every_job_that_is_listed_can_be_run(runner: CliRunner) -> None:
     listed = {job["name"] for job in json.loads(runner.invoke(main, ["jobs", "--json"]).output)}
-    assert listed == {path[1] for path in commands(main) if path[0] == "run"}
+    run = {path[1] for path in commands(main) if path[0] == "run"}
+    assert listed == run | {path[0] for path in commands(main) if path[0] == "merge"}
 
 
 def test_the_version_is_told(runner: CliRunner) -> None:

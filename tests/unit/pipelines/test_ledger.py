@@ -22,7 +22,8 @@ EVENTS: tuple[Event, ...] = get_args(Event)
 #: What the run that holds a unit may do next.
 ALLOWED: dict[Event, set[Event]] = {
     "planned": {"leased", "failed", "cancelled"},
-    "leased": {"published", "succeeded", "failed", "cancelled"},
+    "leased": {"progressed", "published", "succeeded", "failed", "cancelled"},
+    "progressed": {"published", "failed", "cancelled"},
     "published": {"succeeded", "failed", "cancelled"},
     "succeeded": {"planned"},
     "failed": {"planned", "leased"},

@@ -103,7 +103,7 @@ def test_the_order_of_maps_is_not_in_the_hash() -> None:
 
 def test_the_hash_of_a_plan_stays_what_it_was() -> None:
     # Plans lie in files: when this changes, so must VERSION.
-    assert PLAN.hash[:16] == "7037c4bc99a30f94"
+    assert PLAN.hash[:16] == "b107871a13584626"
 
 
 @pytest.mark.parametrize("path", VARIANTS)
@@ -188,8 +188,8 @@ def test_layout_may_change(tmp_path: Path) -> None:
 
 def test_a_plan_of_another_version_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "plan.json"
-    file.write_text(json.dumps(edit(lambda said: said.update(planVersion=2, programs="others"))))
-    with pytest.raises(WrongUse, match=r"plan\.json: expected planVersion 1, found 2; plan again"):
+    file.write_text(json.dumps(edit(lambda said: said.update(planVersion=3, programs="others"))))
+    with pytest.raises(WrongUse, match=r"plan\.json: expected planVersion 2, found 3; plan again"):
         read_plan(file)
 
 
@@ -204,8 +204,8 @@ def test_a_plan_of_another_version_is_refused(tmp_path: Path) -> None:
         b"null",
         b'"planVersion"',
         b"{}",
-        b'{"planVersion": 1}',
-        b'{"planVersion": 1, "request": 3, "prices": {}, "programs": [], "refused": {}}',
+        b'{"planVersion": 2}',
+        b'{"planVersion": 2, "request": 3, "prices": {}, "programs": [], "refused": {}}',
         json.dumps(edit(lambda said: said.pop("hash"))).encode(),
         json.dumps(edit(lambda said: said["request"].update(more=1))).encode(),
         json.dumps(edit(lambda said: said["programs"][0].pop("units"))).encode(),

@@ -1,0 +1,138 @@
+"""``muster athena``: a record type's table as Athena and Hive are told of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from conf.environment import Environment
+from conf.load import load_environment
+from jobs.options import as_json_option, environment_option, out_option
+from pipelines.catalogs.files import FileCatalog
+from pipelines.merging import layout
+from pipelines.storage import Storage
+from schemas.athena import Projection, create_table, partition_statements
+from schemas.registry import record_type
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """The statements that make a table, and what they are about."""
+
+    database: str | None
+    table: str
+    location: str
+    statements: tuple[str, ...]
+
+    def document(self) -> dict[str, Any]:
+        """Return the definition as ``--json`` prints it."""
+        return {
+            "database": self.database,
+            "table": self.table,
+            "location": self.location,
+            "statements": list(self.statements),
+        }
+
+
+def define_table(
+    environment: Environment,
+    name: str,
+    *,
+    database: str | None = None,
+    table: str | None = None,
+    projection: bool = False,
+    partitions: bool = False,
+) -> Definition:
+    """Return the table of a record type in an environment's lake.
+
+    Database and table are those of the environment's catalog unless they are given. With
+    ``partitions`` the months that the lake's pointer files know come with it.
+
+    Raises:
+        UnknownRecordType: no such record type is registered.
+        CatalogFailed: the lake's pointers cannot be read.
+    """
+    record = record_type(name)
+    catalog = environment.catalog
+    database = database or getattr(catalog, "database", None)
+    table = (table or f"{getattr(catalog, 'table_prefix', '')}{name}").lower()
+    root = _url(environment.lake.root)
+    current = _current(environment.lake.root, name) if partitions else {}
+    projected = None
+    if projection or getattr(catalog, "projection", False):
+        below = f"{layout.table(name)}/"
+        projected = Projection(tuple(key.removeprefix(below) for key in current.values()))
+    location = f"{root}/{layout.table(name)}/"
+    made = create_table(record, location, database=database, table=table, projection=projected)
+    folders = (
+        {month: f"{root}/{key}/" for month, key in current.items()} if projected is None else {}
+    )
+    switches = partition_statements(table, folders, database=database)
+    return Definition(database, table, location, (made, *switches))
+
+
+def _current(root: str, name: str) -> dict[str, str]:
+    catalog = FileCatalog(Storage(root))
+    found = ((month, catalog.current(name, month)) for month in catalog.months(name))
+    return {month: location for month, location in found if location is not None}
+
+
+def _url(root: str) -> str:
+    """Hive takes a path without a scheme for one of its own file system."""
+    return root.rstrip("/") if "://" in root else f"file://{Path(root).absolute()}"
+
+
+@click.group()
+def athena() -> None:
+    """Tables over merged files, for Athena, Hive and Spark.
+
+    \b
+    Example:
+      muster athena ddl --type candidate --database muster
+    """
+
+
+@athena.command()
+@click.option("--type", "name", required=True, help="A record type, such as candidate.")
+@click.option("--database", help="The database; that of the environment's catalog if left out.")
+@click.option("--table", help="The table; named as the record type if left out.")
+@click.option("--projection", is_flag=True, help="A table that projects its own partitions.")
+@click.option(
+    "--partitions", is_flag=True, help="Also point months to what the lake's pointer files say."
+)
+@environment_option
+@out_option("Where local runs write.")
+@as_json_option
+def ddl(
+    name: str,
+    database: str | None,
+    table: str | None,
+    projection: bool,
+    partitions: bool,
+    environment: str,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Print the statements that make a record type's table over the lake's merged files.
+
+    \b
+    Example:
+      muster athena ddl --type candidate --database muster --out demo
+      muster athena ddl --type rejection --projection --partitions --out demo --json
+    """
+    found = define_table(
+        load_environment(environment).with_out(out),
+        name,
+        database=database,
+        table=table,
+        projection=projection,
+        partitions=partitions,
+    )
+    if as_json:
+        click.echo(json.dumps(found.document(), indent=1))
+        return
+    click.echo("\n\n".join(f"{statement};" for statement in found.statements))

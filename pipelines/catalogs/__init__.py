@@ -1,0 +1,1 @@
+"""Where readers are told which files of a partition count: files, Glue, Hive."""
