@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -24,6 +24,7 @@ from pipelines.merging.parts import POSITIONS, Fragment, Merged, Output, Problem
 from pipelines.merging.plan import MergePlan, Rules, plan
 from pipelines.merging.publisher import MergePublisher, balance_of
 from pipelines.merging.survey import Partition, day_of
+from pipelines.merging.whole import CheckWhole
 from pipelines.merging.write import WriteMerged
 from pipelines.publisher import Promise
 from pipelines.storage import Storage
@@ -81,7 +82,7 @@ class _Month:
         of = self.partition
         files = confirm(work.storage, work.lake, of.record_type, of.files)
         self.partition = replace(of, files=files)
-        kept = self._kept()
+        kept = self._whole(self._kept())
         made = self._planned(kept)
         place = self._place(made)
         record = work.publisher.consolidate(lease, place)
@@ -130,6 +131,17 @@ class _Month:
                 self.problems[key] = Problem(key, known, what)
         return tuple(now[k] for k in sorted(promised) if k in now and k not in self.problems)
 
+    def _whole(self, kept: tuple[Fragment, ...]) -> tuple[Fragment, ...]:
+        """Return the fragments without those large ones whose bytes are not the ledger's."""
+        large = [fragment for fragment in kept if self._is_cut(fragment)]
+        found = self.work.engine.map(CheckWhole(self.work.lake.root), large)
+        bad = {problem.key: problem for problem in found if problem is not None}
+        self.problems |= bad
+        return tuple(fragment for fragment in kept if fragment.key not in bad)
+
+    def _is_cut(self, fragment: Fragment) -> bool:
+        return 2 * fragment.size > 3 * self.work.rules.target_bytes
+
     def _planned(self, kept: Sequence[Fragment]) -> MergePlan:
         """Plan again with what was promised: all of it is due, and nothing else is."""
         gone = {key for key, said in self.promise.inputs.items() if said[0] == GONE}
@@ -137,8 +149,8 @@ class _Month:
             self.partition, fragments=tuple(kept), gone=self.partition.gone & frozenset(gone)
         )
         rules = replace(self.work.rules, force=True, most_bytes=None, most_files=None)
-        target = rules.target_bytes
-        cuts = {f.key: cut(self.work.storage, f, target) for f in kept if 2 * f.size > 3 * target}
+        large = [fragment for fragment in kept if self._is_cut(fragment)]
+        cuts = {f.key: cut(self.work.storage, f, rules.target_bytes) for f in large}
         made = plan(known, rules, self.work.days, cuts)
         if not made.makes:
             raise NothingLeft(tuple(self.problems.values()))
@@ -223,12 +235,12 @@ class _Month:
                 break
             self.problems |= bad
             pieces = [piece for piece in pieces if piece.key not in bad]
-        dropped: dict[int, bytes] = {}
-        for each in found:
-            for place, rows in each.dropped.items():
-                dropped[place] = dropped.get(place, b"") + rows
+        dropped: dict[int, list[bytes]] = {}
+        while found:  # they may be many: none is held twice
+            for place, rows in found.pop().dropped.items():
+                dropped.setdefault(place, []).append(rows)
         left = {
-            piece.order: replace(piece, dropped=_sorted(dropped.get(place, b"")))
+            piece.order: replace(piece, dropped=_sorted(dropped.pop(place, ())))
             for place, piece in enumerate(pieces)
         }
         return tuple(
@@ -292,6 +304,6 @@ def _incomplete(merged: Sequence[Merged], taken: Sequence[Fragment]) -> dict[str
     }
 
 
-def _sorted(positions: bytes) -> bytes:
-    found: bytes = np.sort(np.frombuffer(positions, POSITIONS)).tobytes()
+def _sorted(positions: Iterable[bytes]) -> bytes:
+    found: bytes = np.sort(np.frombuffer(b"".join(positions), POSITIONS)).tobytes()
     return found

@@ -103,7 +103,7 @@ class MergeJob:
     @cached_property
     def rules(self) -> Rules:
         """How files are merged."""
-        return self.options.rules(self.environment, self.record.version)
+        return self.options.rules(self.environment, self.record)
 
     @cached_property
     def settings(self) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from typing import Any, Literal
 from conf.environment import Environment
 from pipelines.merging.parts import Kind
 from pipelines.merging.plan import Rules
+from schemas.container import SYNC_SIZE, header_bytes
+from schemas.registry import RecordType
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +35,23 @@ class MergeOptions:
         """Return the options that a plan kept."""
         return cls(**document)
 
-    def rules(self, environment: Environment, version: int) -> Rules:
-        """Return the rules of a merge in an environment; ``version`` is the current schema's."""
-        merges = environment.merges
+    def rules(self, environment: Environment, record: RecordType) -> Rules:
+        """Return the rules of a merge in an environment; ``record`` is the current schema."""
+        merges, codec = environment.merges, self.codec or environment.lake.codec
         return Rules(
             kind=self.kind,
-            version=version,
-            codec=self.codec or environment.lake.codec,
+            version=record.version,
+            codec=codec,
             target_bytes=merges.target_bytes,
             limit_bytes=merges.limit_bytes,
             oversize=merges.oversize,
             schema_policy=merges.schema_policy,
             late_ratio=merges.late_ratio,
             force=self.force,
+            recodec=self.codec is not None,
             dedupe=self.dedupe,
             check_crc=self.check_crc,
             most_bytes=self.max_bytes,
             most_files=self.max_files,
+            header_bytes=len(header_bytes(record.text, codec, bytes(SYNC_SIZE))),
         )

@@ -81,6 +81,8 @@ def _made(
     mine = [record for record in history if record.run == run]
     last = mine[-1] if mine else None
     states = tuple((STATES[r.event], r.at) for r in mine if r.event in STATES)
+    if lost is None and last is None and history and history[-1].event == "succeeded":
+        return MonthResult(record_type, month, "unchanged", None, history[-1].details)
     if lost is not None or last is None:
         return MonthResult(record_type, month, "lost", lost, {}, states)
     if last.event == "succeeded":

@@ -31,7 +31,7 @@ from schemas.registry import record_type
 COLUMN = "dedupeHash"
 #: Rows that one pass holds: 24 bytes each, and as much again while they are sorted; several passes
 #: are made at a time.
-_ROWS_A_PASS = 1_000_000
+_ROWS_A_PASS = 500_000
 #: No row is taken to have fewer bytes than this when passes are counted: a hash is longer.
 _BYTES_A_ROW = 32
 

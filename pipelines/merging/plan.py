@@ -28,10 +28,11 @@ State = Literal["merge", "done", "waits", "deferred", "refused", "bad", "nothing
 class Rules:
     """How a merge is made; as ``conf.environment.Merges``, with what the command asks for.
 
-    ``force`` merges late fragments however few, and tries again those that were found bad;
-    ``dedupe`` leaves out rows whose ``dedupeHash`` came before; ``codec`` is the merged files', and
-    ``version`` that of their schema;
-    ``most_bytes`` and ``most_files`` bound what is read of fragments.
+    ``version`` is that of the current schema, ``codec`` the merged files'; ``recodec`` writes those
+    of another codec anew. ``force`` merges late fragments however few, and tries again those that
+    were found bad; ``dedupe`` leaves out rows whose ``dedupeHash`` came before. ``most_bytes`` and
+    ``most_files`` bound what is read of fragments. ``header_bytes`` is the length of the header of
+    the lake's own files.
     """
 
     kind: Kind
@@ -43,10 +44,12 @@ class Rules:
     schema_policy: Literal["current-only", "resolve"] = "current-only"
     late_ratio: float = 0.0
     force: bool = False
+    recodec: bool = False
     dedupe: bool = False
     check_crc: bool = False
     most_bytes: int | None = None
     most_files: int | None = None
+    header_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,12 @@ def stem(record_type: str, period: str) -> str:
     return f"{record_type}_{period.replace('-', '_')}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Weighed:
+    piece: Piece
+    size: int
+
+
 class _Planner:
     def __init__(self, partition: Partition, rules: Rules, days: Sequence[str], cuts: Cuts) -> None:
         self._of, self._rules, self._cuts = partition, rules, cuts
@@ -133,14 +142,15 @@ class _Planner:
         if monthly:
             self._days = sorted({*self._days, *self._new, *self._merged})
         lines = [self._day(day) for day in self._days]
-        taken = [f for line, some in lines if line.state == "merge" for f in some]
         due = {line.day for line, _ in lines if line.state == "merge"}
-        if monthly and not due and any(self._is_daily(file) for file in self._of.files):
+        if monthly and (due or any(self._is_daily(file) for file in self._of.files)):
+            # The month is written anew anyway: nothing needs to wait.
+            lines = [
+                (line, some) if line.state == "merge" else self._as_due(line)
+                for line, some in lines
+            ]
             due = set(self._days)
-            lines = [(_as_due(line), some) for line, some in lines]
-        if monthly and due:  # the month is written anew anyway: nothing needs to wait
-            taken += [f for line, some in lines if line.state == "waits" for f in some]
-            lines = [(_as_due(line), some) for line, some in lines]
+        taken = [f for line, some in lines if line.state == "merge" for f in some]
         self._carried, rewritten = self._dissolve(due, monthly=monthly)
         made = MergePlan(
             self._of.month,
@@ -153,6 +163,11 @@ class _Planner:
         )
         return self._checked(made)
 
+    def _may_recode(self, file: MergedFile, day: str) -> bool:
+        """Say whether a file of the day is of another codec, and this merge writes its kind."""
+        mine = self._rules.kind == "monthly" or self._is_daily(file)
+        return mine and day in file.days and file.codec != self._rules.codec
+
     def _is_deferred(self, line: DayPlan, some: Sequence[Fragment]) -> bool:
         """Say whether bounds left something of a day for the next run."""
         partly = line.state == "merge" and len(some) < len(self._new[line.day])
@@ -163,7 +178,20 @@ class _Planner:
         new = sorted(self._new[day], key=lambda fragment: fragment.key)
         state, why = self._verdict(day, new)
         if state != "merge" or not new:
-            return DayPlan(day, state, why, len(new), total(new)), new
+            return DayPlan(day, state, why, len(new), total(new)), []
+        return self._taken(day, why, new)
+
+    def _as_due(self, line: DayPlan) -> tuple[DayPlan, list[Fragment]]:
+        """Return what becomes of a day that was not due, in a month that is written anew."""
+        if line.state == "done":
+            return DayPlan(line.day, "merge", "merged by day", 0, 0), []
+        if line.state == "waits":
+            new = sorted(self._new[line.day], key=lambda fragment: fragment.key)
+            return self._taken(line.day, "late, and the month is merged anyway", new)
+        return line, []
+
+    def _taken(self, day: str, why: str, new: Sequence[Fragment]) -> tuple[DayPlan, list[Fragment]]:
+        """Return a day that is merged, with those of its fragments that bounds allow."""
         some = self._within_bounds(new)
         if not some:
             return DayPlan(
@@ -175,6 +203,8 @@ class _Planner:
 
     def _verdict(self, day: str, new: Sequence[Fragment]) -> tuple[State, str]:
         size, merged = total(new), self._merged.get(day, 0)
+        if self._rules.recodec and any(self._may_recode(file, day) for file in self._of.files):
+            return "merge", f"asked for in codec {self._rules.codec}"
         if self._gone[day]:
             return "merge", f"made anew: {self._gone[day]:,} merged fragments count no more"
         if not new:
@@ -237,6 +267,14 @@ class _Planner:
         current_only = self._rules.schema_policy == "current-only"
         return current_only and file.version != self._rules.version
 
+    def _body(self, piece: Piece) -> int:
+        """Return a piece's bytes in a merged file: so it weighs the same before and after a merge.
+
+        That is exact for a fragment whose header is the lake's own.
+        """
+        whole = piece.fragment is not None and piece.start is None
+        return max(1, piece.size - self._rules.header_bytes) if whole else piece.size
+
     def _is_same(self, file: MergedFile) -> bool:
         """Say whether the blocks of a merged file may be copied as they are."""
         return (file.version, file.codec) == (self._rules.version, self._rules.codec)
@@ -259,7 +297,9 @@ class _Planner:
             wanted.setdefault(of, []).extend(pieces)
         for (kind, period), some in sorted(wanted.items()):
             some.sort(key=lambda piece: piece.order)
-            runs = pack(some, self._rules.target_bytes)
+            weighed = [_Weighed(piece, self._body(piece)) for piece in some]
+            packed = pack(weighed, self._rules.target_bytes)
+            runs = [[each.piece for each in run] for run in packed]
             for name, run in zip(self._names(period, len(runs)), runs, strict=True):
                 yield Output(name, kind, tuple(run))
 
@@ -319,13 +359,6 @@ class _Planner:
             again.bad,
             again.deferred,
         )
-
-
-def _as_due(line: DayPlan) -> DayPlan:
-    if line.state not in ("done", "waits"):
-        return line
-    why = "merged by day" if line.state == "done" else "late, and the month is merged anyway"
-    return DayPlan(line.day, "merge", why, line.files, line.size)
 
 
 def _known_bad(partition: Partition) -> dict[str, str]:

@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import gc
 import json
-import multiprocessing
 import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import fastavro
 import pytest
@@ -36,19 +33,14 @@ from pipelines.ledger.record import Record
 from pipelines.sinks.sqlite_store import SqliteStore
 from pipelines.sinks.stores import open_store
 from pipelines.storage import Storage
+from tests.end_to_end.dying import AT_ONCE, ROOT, Doom, Fault, doom_storage, log_to, run_child
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
 
 Tree = Callable[[Path], dict[str, str]]
 
-ROOT = Path(__file__).parents[2]
 DAYS = tuple(f"2017-03-0{n}" for n in range(1, 6))
 CUSTOMERS, PAGES, ROWS = 12, 9, 48
-#: Experiments at a time.
-AT_ONCE = 2
-#: Seconds that a child may take; it takes about one.
-PATIENCE = 60.0
-
 SCHEMA = {
     "type": "record",
     "name": "visit",
@@ -113,81 +105,13 @@ ENVIRONMENT: dict[str, Any] = {
     "runs": {"retries": 0, "shards": 2, "threads": 1},
 }
 
-CHILDREN = multiprocessing.get_context("forkserver")
-CHILDREN.set_forkserver_preload(
-    [
-        "apache_beam.runners.portability.fn_api_runner.fn_runner",
-        "jobs.backfill.application",
-        "jobs.solicit",
-        "pipelines.sinks.sqlite_store",
-        "pytest",
-    ]
-)
-
-
-#: To start a child asks for the exit codes of all, and each can be read but once.
-_TURN = threading.Lock()
-
 
 # --- in the child ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Where a child dies: before its nth write, or right after it loaded its nth unit."""
-
-    at: int
-    after_loading: bool = False
-
-    def __str__(self) -> str:
-        return f"killed {'after load' if self.after_loading else 'before write'} {self.at}"
-
-
-class Doom:
-    """Counts what a process does to lake and store, and kills it when its time has come."""
-
-    def __init__(self, fault: Fault | None) -> None:
-        self._fault = fault
-        self._lock = threading.Lock()
-        self.writes: list[str] = []
-        self.loads: list[str] = []
-
-    def before(self, what: str) -> None:
-        with self._lock:
-            self.writes.append(what)
-            if self._fault == Fault(len(self.writes)):
-                _die()
-
-    def loaded(self, unit: str) -> None:
-        with self._lock:
-            self.loads.append(unit)
-            if self._fault == Fault(len(self.loads), after_loading=True):
-                _die()
-
-
-def _die() -> NoReturn:
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError("nothing comes after a SIGKILL")
-
-
 def _install(doom: Doom) -> None:
-    """Let every write of this process pass by ``doom``: it is the child's own, and dies with it."""
-    write, create, delete = Storage.write, Storage.create, Storage.delete
+    """Let the store pass by ``doom`` as well."""
     load = SqliteStore.apply
-
-    def doomed_write(self: Storage, key: str, parts: Any) -> None:
-        doom.before(f"write {key}")
-        write(self, key, parts)
-
-    def doomed_create(self: Storage, key: str, data: bytes) -> bool:
-        if self.look(key) is None:  # else it writes nothing, and the next write comes to the same
-            doom.before(f"create {key}")
-        return create(self, key, data)
-
-    def doomed_delete(self: Storage, keys: Iterable[str]) -> None:
-        for key in keys:
-            doom.before(f"delete {key}")
-            delete(self, [key])
 
     def doomed_load(self: SqliteStore, unit: str, *given: Any, **named: Any) -> Any:
         doom.before(f"load {unit}")
@@ -195,13 +119,8 @@ def _install(doom: Doom) -> None:
         doom.loaded(unit)
         return receipt
 
-    patches = {
-        Storage: {"write": doomed_write, "create": doomed_create, "delete": doomed_delete},
-        SqliteStore: {"apply": doomed_load},
-    }
-    for kind, methods in patches.items():
-        for name, method in methods.items():
-            setattr(kind, name, method)
+    doom_storage(doom)
+    SqliteStore.apply = doomed_load  # type: ignore[method-assign]
 
 
 def _child(request: Request, fault: Fault | None) -> None:
@@ -212,10 +131,7 @@ def _child(request: Request, fault: Fault | None) -> None:
 
     gc.disable()  # a child is short, and there are many
     out = Path(request.out)
-    out.mkdir(exist_ok=True)
-    with (out / "child.log").open("ab", buffering=0) as log:
-        for descriptor in (1, 2):
-            os.dup2(log.fileno(), descriptor)
+    log_to(out)
     doom = Doom(fault)
     _install(doom)
     load = loader(request)
@@ -266,17 +182,7 @@ def _visit(drawn: random.Random, day: str) -> dict[str, Any]:
 
 
 def _run(request: Request, fault: Fault | None = None) -> int:
-    """Run a child to its end, and return its exit code: minus nine when it was killed."""
-    child = CHILDREN.Process(target=_child, args=(request, fault))
-    with _TURN:
-        child.start()
-    wait([child.sentinel], PATIENCE)
-    with _TURN:
-        code = child.exitcode
-        if code is None:
-            child.kill()
-    assert code is not None, f"{request.out}: expected an end within {PATIENCE} s"
-    return code
+    return run_child(_child, request, fault)
 
 
 def _run_well(request: Request) -> None:

@@ -8,13 +8,27 @@ from collections import defaultdict
 from pathlib import Path
 
 HERE = Path(__file__).parent
-#: Numbered properties of each requirements document.
+#: Rules of documents that number none, in their order there: "Data Consolidation Rules".
+RULES = {
+    "campaign-workers": (
+        "Daily Merge",
+        "Monthly Merge",
+        "Schema Validation",
+        "Size Limit",
+        "Record Type Isolation",
+        "Archive Before Replace",
+    )
+}
+#: How many properties or rules each requirements document has.
 DOCUMENTS = {
     "solicitation-platform": 60,
     "smart-retail-intelligence-application": 54,
     "activity-event-processing": 18,
+    "campaign-workers": len(RULES["campaign-workers"]),
 }
-_TAG = re.compile(r"Feature: (?P<document>[a-z-]+), Property (?P<number>\d+): (?P<title>[^\n]+)")
+_TAG = re.compile(
+    r"Feature: (?P<document>[a-z-]+), (Property (?P<number>\d+)|Rule): (?P<title>[^\n]+)"
+)
 
 Found = dict[tuple[str, int], list[tuple[str, str]]]
 
@@ -27,9 +41,15 @@ def found() -> Found:
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
                 tag = _TAG.match(" ".join((ast.get_docstring(node) or "").split("\n\n")[0].split()))
                 if tag:
-                    key = (tag["document"], int(tag["number"]))
-                    tests[key].append((tag["title"].rstrip("."), f"{path.name}::{node.name}"))
+                    title = tag["title"].rstrip(".")
+                    tests[_key(tag, title)].append((title, f"{path.name}::{node.name}"))
     return tests
+
+
+def _key(tag: re.Match[str], title: str) -> tuple[str, int]:
+    """Return document and number; a rule's is its place among those that are known."""
+    document = tag["document"]
+    return document, int(tag["number"] or RULES[document].index(title) + 1)
 
 
 def coverage() -> str:
@@ -40,7 +60,8 @@ def coverage() -> str:
         done = [number for number in range(1, count + 1) if (document, number) in tests]
         lines += [f"## {document}: {len(done)} of {count}", ""]
         if done:
-            lines += ["| property | title | test |", "|---|---|---|"]
+            kind = "rule" if document in RULES else "property"
+            lines += [f"| {kind} | title | test |", "|---|---|---|"]
             for number in done:
                 title, test = tests[document, number][0]
                 lines.append(f"| {number} | {title} | `{test}` |")
