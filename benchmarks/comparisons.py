@@ -6,9 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import s3
+from benchmarks.fragments import Fragments, lake
 from benchmarks.generate import DATA, Layout, dataset
 from benchmarks.harness import (
     Contender,
+    ContenderError,
     Goal,
     Line,
     Result,
@@ -18,6 +21,8 @@ from benchmarks.harness import (
     ratio,
     result,
 )
+from benchmarks.merge_measure import MEGABYTE
+from benchmarks.relay import relay
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +34,18 @@ class Setup:
     progress: Callable[[str, Line], None]
 
     def lines(self, *contenders: Contender, rows: int | None = None) -> Rounds:
-        return interleaved(contenders, self.events(rows), self.rounds, DATA, self.progress)
+        return self.over(self.events(rows), *contenders)
+
+    def over(self, source: Path, *contenders: Contender) -> Rounds:
+        return interleaved(contenders, source, self.rounds, DATA, self.progress)
 
     def events(self, rows: int | None = None) -> Path:
         return dataset(Layout(self.rows if rows is None else rows))
+
+    def fragments(self, files: int, days: int = 1) -> Path:
+        """Return a lake of half of the rows in 400 files, or of 0.6 of them in 48."""
+        share = {400: 0.5, 48: 0.6}[files]
+        return lake(Fragments(files, max(1, int(self.rows * share) // files), days))
 
 
 Comparison = Callable[[Setup], list[Result]]
@@ -149,6 +162,101 @@ def ten_million(setup: Setup) -> list[Result]:
     ]
 
 
+#: The peers of merges, and how many times as fast as they Muster is to be.
+MERGING: dict[str, Goal | None] = {
+    "cat": Goal(">=", 0.5),
+    "fastavro_blocks": None,
+    "polars_rewrite": Goal(">=", 8.0),
+    "spark_rewrite": Goal(">=", 20.0),
+}
+
+
+def merging(mode: str, *arguments: str) -> Contender:
+    name = mode if mode == "muster" else f"muster {mode}"
+    return Contender(name, "benchmarks.merge_run", (mode, *arguments))
+
+
+def _mb_rate(lines: list[Line]) -> float:
+    return middle(lines, "mb_in") / middle(lines, "seconds")
+
+
+def merge_of(files: int) -> Comparison:
+    """Time a merge of a local day's fragments into one file."""
+
+    def compare(setup: Setup) -> list[Result]:
+        ours, theirs = merging("muster"), [peer(name) for name in MERGING]
+        lines = setup.over(setup.fragments(files), ours, *theirs)
+        a = lines[ours.name]
+        name = f"merge_{files}"
+        results = [
+            result(
+                f"{name} against {peer}",
+                _mb_rate(a),
+                "MB/s",
+                peer=peer,
+                ratio=ratio(lines[peer], a, "seconds"),
+                goal=goal,
+            )
+            for peer, goal in MERGING.items()
+        ]
+        results += [result(f"{p.name}, rate", _mb_rate(lines[p.name]), "MB/s") for p in theirs]
+        results += [
+            result(f"{c.name}, peak memory", middle(lines[c.name], "peak_rss_mb"), "MB")
+            for c in (ours, *theirs)
+        ]
+        started = middle(lines["spark_rewrite"], "session_seconds")
+        return [*results, result("spark_rewrite, start of its session, not timed", started, "s")]
+
+    return compare
+
+
+def merge_s3(setup: Setup) -> list[Result]:
+    """Time daily merges on S3, and count the bytes that monthly ones move through the client.
+
+    The months' own rounds go through a relay that counts, so their time is not for comparing.
+    """
+    with s3.server() as server:
+        daily = merging("s3_daily", server.root)
+        plain = Contender("plain_s3", "benchmarks.peers.plain_s3", (server.root,))
+        lines = setup.over(setup.fragments(400), daily, plain)
+        with relay(server.port) as counting:
+            monthly = merging("s3_monthly", server.root, counting.url)
+            months = setup.over(setup.fragments(48, days=8), monthly)[monthly.name]
+    if not counting.moved:
+        raise ContenderError(f"{monthly.name}: expected to go through the relay, did not")
+    a, b = lines[daily.name], lines[plain.name]
+    share = counting.moved / MEGABYTE / sum(line["mb_out"] for line in months)
+    return [
+        result(
+            "merge_s3, 400 files by day",
+            _mb_rate(a),
+            "MB/s",
+            peer=plain.name,
+            ratio=ratio(b, a, "seconds"),
+            goal=Goal(">=", 0.7),
+        ),
+        result("plain_s3, rate", _mb_rate(b), "MB/s"),
+        result("merge_s3, peak memory", middle(a, "peak_rss_mb"), "MB"),
+        result("plain_s3, peak memory", middle(b, "peak_rss_mb"), "MB"),
+        result("merge_s3, through the client by month", 100 * share, "%", goal=Goal("<=", 1)),
+    ]
+
+
+def merge_plan(setup: Setup) -> list[Result]:
+    """Plan a merge of 10,000 fragments of few rows, whatever the setup says."""
+    ours = merging("plan")
+    lines = setup.over(lake(Fragments(10_000, 10, 25)), ours)[ours.name]
+    return [
+        result("merge_plan, 10,000 fragments", middle(lines, "seconds"), "s", goal=Goal("<=", 5)),
+        result(
+            "merge_plan, memory above that at the start",
+            middle(lines, "more_mb"),
+            "MB",
+            goal=Goal("<=", 50),
+        ),
+    ]
+
+
 #: What ``python -m benchmarks`` runs, in this order.
 COMPARISONS: dict[str, Comparison] = {
     "polars_script": filter_band_against("polars_script", 1.5),
@@ -157,6 +265,10 @@ COMPARISONS: dict[str, Comparison] = {
     "dedupe": dedupe,
     "codec": codec,
     "scaling": scaling,
+    "merge_400": merge_of(400),
+    "merge_48": merge_of(48),
+    "merge_s3": merge_s3,
+    "merge_plan": merge_plan,
 }
 #: What it runs only when asked to.
 ON_REQUEST: dict[str, Comparison] = {"10m": ten_million}

@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -123,16 +123,21 @@ def _write(layout: Layout, target: Path) -> None:
         list(pool.map(write, layout.parts()))
 
 
+def once(target: Path, write: Callable[[Path], None]) -> Path:
+    """Return the folder ``target``, which ``write`` fills if it is not there."""
+    partial = target.with_name(f"{target.name}.partial")
+    if not target.exists():
+        shutil.rmtree(partial, ignore_errors=True)
+        write(partial)
+        partial.rename(target)
+    return target
+
+
 def dataset(layout: Layout, root: Path = DATA) -> Path:
     """Return the folder of ``layout``'s events, writing it first if it is not there."""
     if not 0 < layout.days * layout.files_per_day <= layout.rows:
         raise ValueError(f"rows: expected at least one for each file, found {layout.rows}")
-    target, partial = root / layout.name, root / f"{layout.name}.partial"
-    if not target.exists():
-        shutil.rmtree(partial, ignore_errors=True)
-        _write(layout, partial)
-        partial.rename(target)
-    return target
+    return once(root / layout.name, lambda target: _write(layout, target))
 
 
 @click.command()

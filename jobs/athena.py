@@ -11,6 +11,7 @@ import click
 
 from conf.environment import Environment
 from conf.load import load_environment
+from jobs.merges.asking import lake_options
 from jobs.options import as_json_option, environment_option, out_option
 from pipelines.catalogs.files import FileCatalog
 from pipelines.merging import layout
@@ -93,6 +94,7 @@ def athena() -> None:
     \b
     Example:
       muster athena ddl --type candidate --database muster
+      muster athena doctor
     """
 
 
@@ -136,3 +138,36 @@ def ddl(
         click.echo(json.dumps(found.document(), indent=1))
         return
     click.echo("\n\n".join(f"{statement};" for statement in found.statements))
+
+
+@athena.command()
+@lake_options
+def doctor(types: tuple[str, ...], engine: str, environment: str, out: Path, as_json: bool) -> None:
+    """Read a lake and say what is wrong with it: nothing is written.
+
+    Which location would count rows twice, which partitions are of too many or too large files,
+    which files have a foreign or outdated schema, what is missing, what is part of nothing, and
+    what to do about each. Exits 1 when there are errors.
+
+    \b
+    Example:
+      muster athena doctor --out demo
+      muster athena doctor --type candidate --json
+    """
+    from rich.console import Console
+
+    from jobs.merges.asking import engine_for, lake_asked
+    from jobs.merges.doctor import counts, document, print_reports
+    from jobs.merges.doctor import doctor as examine
+
+    settings, names = lake_asked(types, environment, out)
+    with engine_for(settings, engine) as at_work:
+        reports = examine(settings, names, at_work)
+    if as_json:
+        click.echo(json.dumps(document(reports), indent=1))
+    else:
+        where = f" --env {environment}" if environment != "local" else ""
+        where += f" --out {out}" if out != Path("out") else ""
+        print_reports(reports, Console(), where)
+    if counts(reports)["error"]:
+        raise SystemExit(1)

@@ -52,6 +52,11 @@ class Storage:
         return type(self), (self.root,)
 
     @property
+    def is_local(self) -> bool:
+        """Whether the root is a folder of this machine."""
+        return "://" not in self.root
+
+    @property
     def is_s3(self) -> bool:
         """Whether the root is a bucket of S3, or a folder in one."""
         return self.root.startswith(("s3://", "s3a://"))
@@ -65,7 +70,7 @@ class Storage:
     @property
     def _is_nowhere(self) -> bool:
         """Whether it is a folder that nobody has written to: looking must not make it."""
-        return "://" not in self.root and not Path(self.root).is_dir()
+        return self.is_local and not Path(self.root).is_dir()
 
     def read(self, key: str) -> bytes:
         """Return an object's bytes.
@@ -135,7 +140,7 @@ class Storage:
                 obstore.copy(self._store, source, target)
 
     def _are_one(self, key: str, other: str) -> bool:
-        if "://" in self.root:
+        if not self.is_local:
             return False
         with suppress(FileNotFoundError, NotADirectoryError):
             return Path(self.root, key).samefile(Path(self.root, other))
@@ -149,7 +154,7 @@ class Storage:
         """
         if self.is_s3:
             return S3Writer(self, key, self._reached())
-        if "://" not in self.root:
+        if self.is_local:
             return FileWriter(self, key)
         with self.naming(key):
             stream = obstore.open_writer(self._store, key, buffer_size=PART, max_concurrency=4)
@@ -174,16 +179,25 @@ class Storage:
 
     def delete(self, keys: Iterable[str]) -> None:
         """Remove objects; one that is not there is no fault."""
+        if self.is_s3:
+            self._delete_many(list(keys))
+            return
         for key in keys:
             with self.naming(key), suppress(FileNotFoundError):
                 obstore.delete(self._store, key)
+
+    def _delete_many(self, keys: Sequence[str]) -> None:
+        """Remove objects a thousand a request; S3 says nothing of those that are not there."""
+        if keys:
+            with self.naming(keys[0]):
+                obstore.delete(self._store, list(keys))
 
     def staged(self, prefix: str) -> tuple[Path, ...]:
         """Return files that are half-written below ``prefix``: of a killed process, or at work.
 
         Only local folders show such files.
         """
-        if "://" in self.root:
+        if not self.is_local:
             return ()
         found = Path(self.root, prefix).rglob("*#*")
         return tuple(sorted(p for p in found if p.is_file() and _STAGED.search(p.name)))

@@ -52,6 +52,11 @@ def of_keys(finding: Finding, keys: Sequence[str]) -> Finding:
     return _of(finding, keys, 0)
 
 
+def without_examples(finding: Finding) -> Finding:
+    """Return a finding of which the keys say nothing."""
+    return replace(finding, examples=())
+
+
 def _of(finding: Finding, keys: Sequence[str], size: int) -> Finding:
     return replace(finding, files=len(keys), size=size, examples=tuple(keys[:_EXAMPLES]))
 

@@ -6,9 +6,11 @@ that was listed was written by attempts that this record, or one before it, tell
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +25,8 @@ Standing = Literal["current", "superseded", "attempted", "unknown"]
 #: The program and the day of a folder of fragments.
 Of = tuple[str, str]
 Objects = tuple[StoredObject, ...]
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +212,7 @@ def _by_folder(storage: Storage, top: str, record_type: str) -> tuple[dict[Of, O
     odd: list[StoredObject] = []
     for each in storage.list(f"{top}/{record_type}"):
         parts = each.key.split("/")
-        if len(parts) == 5:
+        if len(parts) == 5 and _DAY.fullmatch(parts[3]):
             found[parts[2], parts[3]].append(each)
         else:
             odd.append(each)
@@ -234,17 +238,19 @@ def _generations(
 
 
 def _places(history: Sequence[Record]) -> Iterator[Generation]:
-    """Yield every place that a record names; of one that is named again, the last counts."""
+    """Yield every place that a record names; of one that is named again, the last counts.
+
+    Those that were published come last.
+    """
     published = [record for record in history if record.event == "published"]
-    places = {record.details["location"] for record in published}
-    for record, following in zip(history, [*history[1:], None], strict=True):
+    for record, following in zip_longest(history, history[1:]):
         place = record.details.get("location")
-        if record.event == "progressed" and place is not None and place not in places:
+        if record.event == "progressed" and place is not None:
             # What takes over an attempt that died says nothing of when that was.
             ended = following is not None and following.run == record.run
             since = following.at if following is not None and ended else record.at
             yield Generation(place, "attempted", since, {}, ())
-    for record, successor in zip(published, [*published[1:], None], strict=True):
+    for record, successor in zip_longest(published, published[1:]):
         standing: Standing = "current" if successor is None else "superseded"
         since = record.at if successor is None else successor.at
         yield Generation(record.details["location"], standing, since, record.details, ())

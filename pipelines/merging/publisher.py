@@ -121,17 +121,13 @@ class MergePublisher:
         self._catalog.switch(
             Pointer(record_type, month, said["generation"], said["location"], files)
         )
-        left: list[str] = []
-        vanished: list[str] = []
-        for key in said["made"]:
-            done = archive(self._storage, sources_of(read_receipt(self._storage, key)))
-            left += done.left
-            vanished += done.vanished
+        receipts = (read_receipt(self._storage, key) for key in said["made"])
+        done = archive(self._storage, [s for each in receipts for s in sources_of(each)])
         details = {
             **{name: said[name] for name in _KEPT},
             "state": STATES["succeeded"],
-            "left": sorted(left),
-            "vanished": sorted(vanished),
+            "left": list(done.left),
+            "vanished": list(done.vanished),
             "publishedAttempt": published.attempt,
             "publishSeconds": round(time.perf_counter() - started, 6),
         }

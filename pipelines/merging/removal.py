@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipelines.errors import Fenced
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.record import Event, Record
+from pipelines.ledger.runs import Living
 from pipelines.storage import Storage
 
 _AT_ONCE, _BATCH = 16, 1000
@@ -36,7 +37,7 @@ class End:
 def end_of(last: Record) -> End:
     """Return how the latest attempt ended; one that nobody ended has failed."""
     said = last.details.get(_ENDED)
-    if last.event == "planned" and said is not None:  # a removal died
+    if last.event == "planned" and said is not None:  # of a removal that died
         return End(**said)
     if last.event in ("failed", "cancelled"):
         return End(last.event, last.details.get("endedAt", last.at), last.details)
@@ -63,7 +64,7 @@ def _held(ledger: Ledger, last: Record, run: str) -> Iterator[Record]:
     if last.event == "succeeded":
         yield last
         return
-    end = end_of(last)
+    ended = end_of(last)
     mine = ledger.append(
         last,
         "planned",
@@ -73,14 +74,30 @@ def _held(ledger: Ledger, last: Record, run: str) -> Iterator[Record]:
         plan=last.plan,
         details={
             "why": WHY,
-            _ENDED: {"event": end.event, "at": end.at, "details": dict(end.details)},
+            _ENDED: asdict(ended),
         },
     )
     try:
         yield mine
     finally:
         if ledger.last(last.unit) == mine:
-            ledger.go_on(mine, end.event, {**end.details, "endedAt": end.at})
+            ledger.go_on(mine, ended.event, {**ended.details, "endedAt": ended.at})
+
+
+def unended(ledger: Ledger) -> list[Record]:
+    """Return the latest records of units that a removal holds which died."""
+    living = Living(ledger)
+    return [
+        last
+        for last in ledger.latest().values()
+        if last.event == "planned" and _ENDED in last.details and living[last.run] is None
+    ]
+
+
+def end(ledger: Ledger, last: Record, run: str) -> None:
+    """Say again how a unit's latest attempt ended, for a removal that died."""
+    with suppress(Fenced), hold(ledger, [last], run):
+        pass  # whoever took it meanwhile goes on from there
 
 
 def remove_all(
@@ -93,11 +110,9 @@ def remove_all(
     """
     expected = tuple(units)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for at in range(0, len(keys), _BATCH):
+        for at in range(0, max(1, len(keys)), _BATCH):
             _check(ledger, expected)
             list(pool.map(lambda key: storage.delete([key]), keys[at : at + _BATCH]))
-    if not keys:
-        _check(ledger, expected)
 
 
 def _check(ledger: Ledger, expected: Iterable[Record]) -> None:
