@@ -180,6 +180,18 @@ def _mb_rate(lines: list[Line]) -> float:
     return middle(lines, "mb_in") / middle(lines, "seconds")
 
 
+def _until_published(name: str, ours: list[Line], theirs: list[Line], peer: str) -> Result:
+    """Compare a merge without what comes after readers were switched: archiving, above all."""
+    seconds = middle(ours, "published_seconds")
+    return result(
+        f"{name} until readers see it, against {peer}",
+        middle(ours, "mb_in") / seconds,
+        "MB/s",
+        peer=peer,
+        ratio=middle(theirs, "seconds") / seconds,
+    )
+
+
 def merge_of(files: int) -> Comparison:
     """Time a merge of a local day's fragments into one file."""
 
@@ -199,6 +211,7 @@ def merge_of(files: int) -> Comparison:
             )
             for peer, goal in MERGING.items()
         ]
+        results.append(_until_published(name, a, lines["cat"], "cat"))
         results += [result(f"{p.name}, rate", _mb_rate(lines[p.name]), "MB/s") for p in theirs]
         results += [
             result(f"{c.name}, peak memory", middle(lines[c.name], "peak_rss_mb"), "MB")
@@ -235,6 +248,7 @@ def merge_s3(setup: Setup) -> list[Result]:
             ratio=ratio(b, a, "seconds"),
             goal=Goal(">=", 0.7),
         ),
+        _until_published("merge_s3", a, b, plain.name),
         result("plain_s3, rate", _mb_rate(b), "MB/s"),
         result("merge_s3, peak memory", middle(a, "peak_rss_mb"), "MB"),
         result("plain_s3, peak memory", middle(b, "peak_rss_mb"), "MB"),
