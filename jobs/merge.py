@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.merges.asking import lake_options
+from jobs.merges.asking import engine_for, engine_option, lake_options, types_option
 from jobs.options import Day, as_json_option, environment_option, out_option, with_options
 
 if TYPE_CHECKING:
@@ -49,12 +49,7 @@ def merge() -> None:
 def _merge_options(command: Any) -> Any:
     """Add the options that daily and monthly merges share."""
     options: tuple[Callable[[Any], Any], ...] = (
-        click.option(
-            "--type",
-            "types",
-            multiple=True,
-            help="A record type; may be repeated. Every type of the lake without it.",
-        ),
+        types_option,
         click.option("--plan", "plan_only", is_flag=True, help="Show what would be merged, only."),
         click.option(
             "-o",
@@ -62,13 +57,7 @@ def _merge_options(command: Any) -> Any:
             type=click.Path(dir_okay=False, path_type=Path),
             help="With --plan: write the plan here, for 'muster apply'.",
         ),
-        click.option(
-            "--engine",
-            type=click.Choice(["local", "spark"]),
-            default="local",
-            show_default=True,
-            help="What writes the files: this process, or the tasks of a Spark application.",
-        ),
+        engine_option("What writes the files: this process, or the tasks of a Spark application."),
         click.option(
             "--force", is_flag=True, help="Merge late files however few, and bad ones again."
         ),
@@ -192,10 +181,13 @@ def _request(
     multiple=True,
     help="Key of a receipt, below the lake's root; repeat it for sources in several files.",
 )
+@engine_option("A Hive catalog is asked through Spark.")
 @environment_option
 @out_option("Where a local run writes.")
 @as_json_option
-def restore(receipts: tuple[str, ...], environment: str, out: Path, as_json: bool) -> None:
+def restore(
+    receipts: tuple[str, ...], engine: str, environment: str, out: Path, as_json: bool
+) -> None:
     """Put the sources of a merge back, as if it had not been made.
 
     Its merged file leaves the table. Fragments lie where they were before, and the next merge takes
@@ -209,11 +201,10 @@ def restore(receipts: tuple[str, ...], environment: str, out: Path, as_json: boo
 
     from conf.load import load_environment
     from jobs.merges.restore import restore as put_back
-    from pipelines.merging.engines import LocalEngine
 
     settings = load_environment(environment).with_out(out)
-    with LocalEngine(1) as engine:
-        record = put_back(settings, receipts, engine)
+    with engine_for(settings, engine) as opened:
+        record = put_back(settings, receipts, opened)
     said = record.details
     if as_json:
         click.echo(json.dumps({"unit": record.unit, **said}, indent=1))

@@ -15,22 +15,30 @@ if TYPE_CHECKING:
     from pipelines.merging.engines import Engine
 
 
+types_option = click.option(
+    "--type",
+    "types",
+    multiple=True,
+    help="A record type; may be repeated. Every type of the lake without it.",
+)
+
+
+def engine_option(what: str) -> Callable[[Any], Any]:
+    """Return the option ``--engine``."""
+    return click.option(
+        "--engine",
+        type=click.Choice(["local", "spark"]),
+        default="local",
+        show_default=True,
+        help=what,
+    )
+
+
 def lake_options(command: Any) -> Any:
     """Add the options that say which lake is meant, and what of it."""
     options: tuple[Callable[[Any], Any], ...] = (
-        click.option(
-            "--type",
-            "types",
-            multiple=True,
-            help="A record type; may be repeated. Every type of the lake without it.",
-        ),
-        click.option(
-            "--engine",
-            type=click.Choice(["local", "spark"]),
-            default="local",
-            show_default=True,
-            help="A Hive catalog is asked through Spark.",
-        ),
+        types_option,
+        engine_option("A Hive catalog is asked through Spark."),
         environment_option,
         out_option("Where local runs write."),
         as_json_option,

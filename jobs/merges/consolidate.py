@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
-
-import numpy as np
 
 from pipelines.lake import LakeSettings
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.record import Record
+from pipelines.merging.bitmap import union
 from pipelines.merging.confirm import confirm
 from pipelines.merging.cut import cut
 from pipelines.merging.dedupe import FindDuplicates, passes
@@ -20,7 +19,7 @@ from pipelines.merging.engines import Engine
 from pipelines.merging.errors import GenerationMoved, NothingLeft, NotVerified
 from pipelines.merging.generation import File, Place, carry, place_of
 from pipelines.merging.layout import FRAGMENTS, MERGED
-from pipelines.merging.parts import POSITIONS, Fragment, Merged, Output, Problem
+from pipelines.merging.parts import Fragment, Merged, Output, Problem
 from pipelines.merging.plan import MergePlan, Rules, plan
 from pipelines.merging.publisher import MergePublisher, balance_of
 from pipelines.merging.survey import Partition, day_of
@@ -219,8 +218,8 @@ class _Month:
         """Return the outputs with the rows to leave out; bad sources are left out whole."""
         rules = self.work.rules
         pieces = sorted((p for o in outputs for p in o.pieces), key=lambda piece: piece.order)
+        count = passes(pieces)
         while True:
-            count = passes(pieces)
             find = FindDuplicates(
                 self.work.lake,
                 self.partition.record_type,
@@ -229,18 +228,21 @@ class _Month:
                 tuple(pieces),
                 count,
             )
-            found = list(self.work.engine.map(find, range(count)))
-            bad = {problem.key: problem for each in found for problem in each.problems}
-            if not bad:
+            dropped: dict[int, bytes] = {}
+            bad: dict[str, Problem] = {}
+            too_many = False
+            for found in self.work.engine.map(find, range(count)):
+                bad |= {problem.key: problem for problem in found.problems}
+                too_many |= found.too_many
+                for place, rows in found.dropped.items():
+                    dropped[place] = union(dropped.get(place, b""), rows)
+            if not bad and not too_many:
                 break
             self.problems |= bad
             pieces = [piece for piece in pieces if piece.key not in bad]
-        dropped: dict[int, list[bytes]] = {}
-        while found:  # they may be many: none is held twice
-            for place, rows in found.pop().dropped.items():
-                dropped.setdefault(place, []).append(rows)
+            count = 2 * count if too_many else count
         left = {
-            piece.order: replace(piece, dropped=_sorted(dropped.pop(place, ())))
+            piece.order: replace(piece, dropped=dropped.get(place, b""))
             for place, piece in enumerate(pieces)
         }
         return tuple(
@@ -302,8 +304,3 @@ def _incomplete(merged: Sequence[Merged], taken: Sequence[Fragment]) -> dict[str
         for f in taken
         if f.records is not None and f.key in read and read[f.key] != f.records
     }
-
-
-def _sorted(positions: Iterable[bytes]) -> bytes:
-    found: bytes = np.sort(np.frombuffer(b"".join(positions), POSITIONS)).tobytes()
-    return found

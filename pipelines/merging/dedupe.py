@@ -18,32 +18,38 @@ import polars as pl
 import polars_hash as plh
 
 from pipelines.lake import Lake, LakeSettings
+from pipelines.merging import bitmap
 from pipelines.merging.ahead import read_ahead
 from pipelines.merging.bad import BAD, problem_of
 from pipelines.merging.feed import Feed, stretches
 from pipelines.merging.fragment import Target, path_of
-from pipelines.merging.parts import POSITIONS, Piece, Problem
+from pipelines.merging.parts import Piece, Problem
 from pipelines.merging.rewrite import WholeBlocks
 from schemas.codec import Decoder
 from schemas.container import put_long, read_header
 from schemas.registry import record_type
 
 COLUMN = "dedupeHash"
-#: Rows that one pass holds: 24 bytes each, and as much again while they are sorted; several passes
-#: are made at a time.
-_ROWS_A_PASS = 500_000
-#: No row is taken to have fewer bytes than this when passes are counted: a hash is longer.
-_BYTES_A_ROW = 32
+#: Different hashes that one pass holds, of 24 bytes each; several passes are made at a time.
+_HASHES_A_PASS = 500_000
+#: Rows that are read before repeated ones are told from them.
+_ROWS_AT_ONCE = 250_000
+#: Bytes that a row is taken to have where nobody knows how many rows there are.
+_BYTES_A_ROW = 64
 
 Numbers = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Of each piece, by its place in the order, the rows that came before, as ``Piece.dropped``."""
+    """Of each piece, by its place in the order, the rows that came before, as ``Piece.dropped``.
+
+    ``too_many`` says that the range has more different hashes than a pass may hold.
+    """
 
     dropped: dict[int, bytes]
-    problems: tuple[Problem, ...]
+    problems: tuple[Problem, ...] = ()
+    too_many: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,7 @@ class FindDuplicates:
         encoder = lake.encoder(record)
         target = Target(record, self.codec, encoder.sync, self.schema_policy)
         own = read_header(encoder.header)
-        keys: list[Numbers] = []
+        seen = _Seen()
         problems: list[Problem] = []
         every = (each for piece in self.pieces for each in stretches(piece))
         with closing(read_ahead(lake.storage, every)) as windows:
@@ -72,20 +78,24 @@ class FindDuplicates:
                 feed = Feed(piece, windows, own)
                 try:
                     hashes = _hashes(feed, target, merged=piece.fragment is None)
-                    found = list(_of_range(hashes, place, number, self.of))
+                    for found in _of_range(hashes, place, number, self.of):
+                        seen.add(found)
                 except BAD as error:
                     problems.append(problem_of(lake.storage, piece, error))
-                else:
-                    keys += found
+                except _TooMany:
+                    return Found({}, too_many=True)
                 finally:
                     feed.close()
-        return Found(_repeated(keys), tuple(problems))
+        try:
+            return Found(seen.repeated(), tuple(problems))
+        except _TooMany:
+            return Found({}, too_many=True)
 
 
 def passes(pieces: Sequence[Piece]) -> int:
     """Return into how many ranges the hashes of some pieces are cut."""
     rows = sum(_rows(piece) for piece in pieces)
-    return max(1, -(-rows // _ROWS_A_PASS))
+    return max(1, -(-rows // _HASHES_A_PASS))
 
 
 def _rows(piece: Piece) -> int:
@@ -128,20 +138,51 @@ def _of_range(found: Iterable[pl.Series], place: int, number: int, of: int) -> I
         row += len(values)
 
 
-def _repeated(keys: list[Numbers]) -> dict[int, bytes]:
-    """Return the rows whose hashes came before, by piece; empties ``keys`` to save memory."""
-    if not keys:
-        return {}
-    table = np.concatenate(keys, axis=1)
-    keys.clear()
-    a, b, at = table
-    order = np.lexsort((b, a))  # stable: of equal hashes the first row comes first
-    later, former = order[1:], order[:-1]
-    same = a[later] == a[former]
-    same &= b[later] == b[former]
-    repeated = np.sort(at[later[same]])
-    places = repeated >> np.uint64(40)
-    rows = repeated & np.uint64((1 << 40) - 1)
-    return {
-        int(place): rows[places == place].astype(POSITIONS).tobytes() for place in np.unique(places)
-    }
+class _TooMany(Exception):
+    """A range has more different hashes than a pass may hold."""
+
+
+class _Seen:
+    """Hashes that were seen, each with the first row that has it, and all other rows.
+
+    The rows of a piece that turns out bad stay in: whoever asks begins anew without it.
+    """
+
+    def __init__(self) -> None:
+        self._first: Numbers = np.empty((3, 0), np.uint64)
+        self._new: list[Numbers] = []
+        self._rows = 0
+        self._repeated: dict[int, bytearray] = {}
+
+    def add(self, found: Numbers) -> None:
+        """Take hashes with their rows, later than all that came before; raises _TooMany."""
+        self._new.append(found)
+        self._rows += found.shape[1]
+        if self._rows >= _ROWS_AT_ONCE:
+            self._settle()
+
+    def repeated(self) -> dict[int, bytes]:
+        """Return the rows whose hashes came before, by piece; raises _TooMany."""
+        self._settle()
+        return {place: bytes(bits) for place, bits in sorted(self._repeated.items())}
+
+    def _settle(self) -> None:
+        """Tell the first rows of what is new from those that repeat them or earlier ones."""
+        if not self._new:
+            return
+        table = np.concatenate([self._first, *self._new], axis=1)
+        self._new.clear()
+        self._rows = 0
+        a, b, _ = table
+        table = table[:, np.lexsort((b, a))]  # stable: of equal hashes the first row comes first
+        same = np.zeros(table.shape[1], dtype=np.bool_)
+        same[1:] = (table[:2, 1:] == table[:2, :-1]).all(axis=0)
+        self._tell(table[2, same])
+        self._first = table[:, ~same]
+        if self._first.shape[1] > _HASHES_A_PASS:
+            raise _TooMany
+
+    def _tell(self, at: npt.NDArray[np.uint64]) -> None:
+        places, rows = at >> np.uint64(40), at & np.uint64((1 << 40) - 1)
+        for place in np.unique(places).tolist():
+            bitmap.add(self._repeated.setdefault(place, bytearray()), rows[places == place])

@@ -13,9 +13,6 @@ from schemas.walk import BlockSum
 Path = Literal["whole", "blocks", "repacked", "rewritten"]
 Kind = Literal["daily", "monthly"]
 
-#: The type of positions of rows in a piece.
-POSITIONS = "<u4"
-
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
@@ -105,8 +102,8 @@ class Piece:
 
     ``same`` says that the merged file is of the schema and the codec that are wanted.
     ``start`` and ``end`` are the bytes of a large fragment that are meant, whole blocks of it; None
-    for all of it. ``dropped`` are the positions of rows that are left out as duplicates, in order,
-    as an array of ``POSITIONS``.
+    for all of it. ``dropped`` are the positions of rows that are left out as duplicates, a set
+    of ``bitmap``.
     """
 
     fragment: Fragment | None = None

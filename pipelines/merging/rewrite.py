@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
+from pipelines.merging import bitmap
 from pipelines.merging.errors import Unmergeable
 from pipelines.merging.fragment import Target, Written
-from pipelines.merging.parts import POSITIONS
 from schemas.codec import Decoder, Encoder
 from schemas.compression import Undecodable, pack, unpack
 from schemas.container import (
@@ -88,14 +89,14 @@ class WholeBlocks:
 class Rewriter:
     """Makes blocks of the target's schema, codec and sync marker of those of one file.
 
-    ``dropped`` are positions of rows, counted from the first row, as ``Piece.dropped``.
+    ``dropped`` are rows, counted from the first, as ``Piece.dropped``.
     """
 
     def __init__(
         self, header: Header, written: Written, target: Target, dropped: bytes = b""
     ) -> None:
         self._header, self._written, self._target = header, written, target
-        self._dropped = np.frombuffer(dropped, POSITIONS).astype(np.int64)
+        self._dropped = dropped
         self._row = 0
         self.sync = target.sync
         self._encoder = Encoder(target.record, target.codec, sync=target.sync)
@@ -118,10 +119,9 @@ class Rewriter:
         except (Undecodable, SchemaMismatch) as error:
             raise Unmergeable(f"block at byte {block.offset}: {error}") from error
 
-    def _positions(self, rows: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    def _positions(self, rows: int) -> npt.NDArray[np.intp]:
         """Return which rows of the next block are dropped, counted from its first row."""
-        first, last = np.searchsorted(self._dropped, (self._row, self._row + rows))
-        found = self._dropped[first:last] - self._row
+        found = bitmap.within(self._dropped, self._row, rows)
         self._row += rows
         return found
 
@@ -139,7 +139,7 @@ class Rewriter:
         self,
         block: Block,
         payload: memoryview,
-        positions: np.ndarray[tuple[int], np.dtype[np.int64]],
+        positions: npt.NDArray[np.intp],
     ) -> Made:
         frame = self._decoded(block, payload)
         if len(positions):

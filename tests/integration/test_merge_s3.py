@@ -351,8 +351,13 @@ def merge_with(merging: Merging, faults: Faults, operations: Sequence[str]) -> M
         return carry_out(plan, load, Options(sleep=lambda _: None))
 
 
-@pytest.mark.parametrize("operation", ["read_range", "writer", "copy", "delete", "look"])
-@pytest.mark.parametrize("number", [1, 3])
+@pytest.mark.parametrize(
+    ("operation", "number"),
+    [
+        *((operation, n) for operation in ("read_range", "writer", "copy", "look") for n in (1, 3)),
+        ("delete", 1),  # sources are removed in one go
+    ],
+)
 def test_a_run_tries_again(merging: Merging, operation: str, number: int) -> None:
     fill(merging)
     faults = Faults(number)

@@ -309,7 +309,7 @@ class TestDedupe:
         return month.small.put(name, data[:-1] if bad else data, day)
 
     def test_over_days_and_passes(self, month: Month, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(dedupe, "_ROWS_A_PASS", 7)
+        monkeypatch.setattr(dedupe, "_HASHES_A_PASS", 3)
         self.put(month, "a", 10, 20, 11, 30)
         self.put(month, "b", 21, 40, 31)
         self.put(month, "c", 41, 50, 12, day=NEXT_DAY)

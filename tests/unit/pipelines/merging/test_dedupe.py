@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.merging import dedupe
+from pipelines.merging import bitmap, dedupe
 from pipelines.merging.dedupe import FindDuplicates, passes
 from pipelines.merging.errors import NotVerified
-from pipelines.merging.parts import POSITIONS, Merged, Piece, Problem
+from pipelines.merging.parts import Merged, Piece, Problem
 from pipelines.merging.rewrite import Made, Rewriter
 from schemas.container import Block, read_header
 from schemas.registry import define
@@ -46,16 +46,22 @@ def dropped(
     for number in range(of):
         each = work(number)
         problems += each.problems
-        for place, positions in each.dropped.items():
-            found.setdefault(place, []).extend(np.frombuffer(positions, POSITIONS).tolist())
+        assert not each.too_many
+        for place, bits in each.dropped.items():
+            found.setdefault(place, []).extend(bitmap.within(bits, 0, 8 * len(bits)).tolist())
     return {place: sorted(some) for place, some in found.items()}, problems
+
+
+def of_rows(positions: Sequence[int]) -> bytes:
+    bits = bytearray()
+    bitmap.add(bits, np.array(positions, np.uint64))
+    return bytes(bits)
 
 
 def without_duplicates(small: SmallLake, pieces: Sequence[Piece], **changes: Any) -> Merged:
     found, _ = dropped(small, pieces)
     left = [
-        replace(piece, dropped=np.array(found.get(place, []), POSITIONS).tobytes())
-        for place, piece in enumerate(pieces)
+        replace(piece, dropped=of_rows(found.get(place, []))) for place, piece in enumerate(pieces)
     ]
     return small.merge(left, **changes)
 
@@ -149,11 +155,16 @@ def test_each_pass_finds_the_duplicates_of_its_range(
     assert sum(map(len, once[0].values())) == 40 - 17
     for of in (2, 3, 7, 40):
         assert dropped(small, pieces, of) == once
-    monkeypatch.setattr(dedupe, "_ROWS_A_PASS", 15)
+    monkeypatch.setattr(dedupe, "_HASHES_A_PASS", 15)
     known = [replace(p, fragment=replace(p.fragment, records=20)) for p in pieces if p.fragment]
     assert passes(known) == 3
-    # Of what was landed only the size is known, and rows are taken to be small.
-    assert passes(pieces) == -(-sum(p.size // 32 for p in pieces) // 15)
+    # Of what was landed only the size is known; a range that has more hashes than it may says so.
+    assert passes(pieces) == -(-sum(p.size // 64 for p in pieces) // 15)
+    work = FindDuplicates(small.settings, small.record.name, "null", "resolve", tuple(pieces), 1)
+    monkeypatch.setattr(dedupe, "_ROWS_AT_ONCE", 10)
+    assert (work(0).too_many, work(0).dropped) == (True, {})
+    monkeypatch.setattr(dedupe, "_HASHES_A_PASS", 17)
+    assert dropped(small, pieces) == once  # repeated ones were told from them on the way
     assert passes([]) == 1
     [(file, _)] = small.merge(pieces).files
     assert passes(pieces_of(file)) == 3
