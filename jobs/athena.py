@@ -14,7 +14,9 @@ from conf.load import load_environment
 from jobs.merges.asking import lake_options
 from jobs.options import as_json_option, environment_option, out_option
 from pipelines.catalogs.files import FileCatalog
+from pipelines.ledger.ledger import Ledger
 from pipelines.merging import layout
+from pipelines.merging.survey import JOB as MERGE
 from pipelines.storage import Storage
 from schemas.athena import Projection, create_table, partition_statements
 from schemas.registry import record_type
@@ -51,7 +53,7 @@ def define_table(
     """Return the table of a record type in an environment's lake.
 
     Database and table are those of the environment's catalog unless they are given. With
-    ``partitions`` the months that the lake's pointer files know come with it.
+    ``partitions`` the months that were merged come with it.
 
     Raises:
         UnknownRecordType: no such record type is registered.
@@ -77,9 +79,16 @@ def define_table(
 
 
 def _current(root: str, name: str) -> dict[str, str]:
-    catalog = FileCatalog(Storage(root))
-    found = ((month, catalog.current(name, month)) for month in catalog.months(name))
-    return {month: location for month, location in found if location is not None}
+    """Return where each month's rows are: by the ledger, which decides; by pointers without one."""
+    storage = Storage(root)
+    catalog, ledger = FileCatalog(storage), Ledger(storage)
+    pointed = ((month, catalog.current(name, month)) for month in catalog.months(name))
+    found = {month: location for month, location in pointed if location is not None}
+    for unit, record in ledger.latest(f"{MERGE}/{name}").items():
+        published = ledger.publication(record)
+        if published is not None:
+            found[unit.rpartition("/")[2]] = published.details["location"]
+    return dict(sorted(found.items()))
 
 
 def _url(root: str) -> str:
@@ -103,9 +112,7 @@ def athena() -> None:
 @click.option("--database", help="The database; that of the environment's catalog if left out.")
 @click.option("--table", help="The table; named as the record type if left out.")
 @click.option("--projection", is_flag=True, help="A table that projects its own partitions.")
-@click.option(
-    "--partitions", is_flag=True, help="Also point months to what the lake's pointer files say."
-)
+@click.option("--partitions", is_flag=True, help="Also point months to what merges published last.")
 @environment_option
 @out_option("Where local runs write.")
 @as_json_option

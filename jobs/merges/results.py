@@ -97,7 +97,7 @@ def result_table(found: Sequence[MonthResult]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in ("type", "month", "status"):
         table.add_column(name, no_wrap=True)
-    for name in ("gen.", "from", "files", "rows", "bytes", "duplicates", "bad"):
+    for name in ("gen.", "from", "files", "rows", "bytes", "dropped", "bad"):
         table.add_column(name, justify="right", no_wrap=True)
     for each in found:
         status = Text(each.status, style=_STYLE.get(each.status, ""))

@@ -10,6 +10,7 @@ from jobs.athena import athena
 from jobs.cli import _Muster
 from pipelines.catalogs.catalog import Pointer
 from pipelines.catalogs.files import FileCatalog
+from pipelines.ledger.ledger import Ledger
 from pipelines.storage import Storage
 from schemas.athena import Projection, create_table, partition_statements
 from schemas.registry import record_type
@@ -73,6 +74,28 @@ def test_the_partitions_are_those_that_the_pointer_files_name(out: Path) -> None
         *partition_statements("candidate", folders, database="d"),
     ]
     assert result.output == "\n\n".join(f"{each};" for each in statements) + "\n"
+
+
+def test_the_partitions_are_those_that_merges_published_whatever_catalog_there_is(
+    out: Path,
+) -> None:
+    """Glue and Hive have no pointer files: a table that is made anew is pointed by this."""
+    ledger = Ledger(Storage(str(out / "demo" / "lake")))
+    last = None
+    for event in ("planned", "leased", "progressed", "published", "failed"):
+        last = ledger.append(
+            last,
+            event,
+            unit="merge/candidate/2017-05",
+            run="r",
+            fingerprint="f",
+            plan="p",
+            details={"location": f"merged/candidate/2017-05/g000001-{event}"},
+        )
+    pointed(out)
+    said = json.loads(ddl("--type", "candidate", "--out", "demo", "--partitions", "--json").output)
+    ends = [s.rstrip("/'").rpartition("/")[2] for s in said["statements"] if "SET LOCATION" in s]
+    assert ends == ["g000002-a", "g000001-a", "g000001-published"]
 
 
 def test_a_projecting_table_lists_its_partitions_itself(out: Path) -> None:
