@@ -31,11 +31,11 @@ from schemas.registry import record_type
 
 COLUMN = "dedupeHash"
 #: Different hashes that one pass holds, of 24 bytes each; several passes are made at a time.
-_HASHES_A_PASS = 500_000
+_HASHES_A_PASS = 300_000
 #: Rows that are read before repeated ones are told from them.
-_ROWS_AT_ONCE = 250_000
+_ROWS_AT_ONCE = 100_000
 #: Bytes that a row is taken to have where nobody knows how many rows there are.
-_BYTES_A_ROW = 64
+_BYTES_A_ROW = 128
 
 Numbers = npt.NDArray[np.uint64]
 

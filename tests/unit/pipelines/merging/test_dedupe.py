@@ -159,7 +159,7 @@ def test_each_pass_finds_the_duplicates_of_its_range(
     known = [replace(p, fragment=replace(p.fragment, records=20)) for p in pieces if p.fragment]
     assert passes(known) == 3
     # Of what was landed only the size is known; a range that has more hashes than it may says so.
-    assert passes(pieces) == -(-sum(p.size // 64 for p in pieces) // 15)
+    assert passes(pieces) == -(-sum(p.size // 128 for p in pieces) // 15)
     work = FindDuplicates(small.settings, small.record.name, "null", "resolve", tuple(pieces), 1)
     monkeypatch.setattr(dedupe, "_ROWS_AT_ONCE", 10)
     assert (work(0).too_many, work(0).dropped) == (True, {})
