@@ -53,8 +53,9 @@ class Lake:
     def __init__(self, settings: LakeSettings) -> None:
         self.storage = Storage(settings.root)
         self.codec = settings.codec
-        key = settings.sync_key or secrets.token_hex(32)
-        self.storage.create(_ABOUT, json.dumps({"syncKey": key}).encode())
+        if self.storage.look(_ABOUT) is None:  # a lake is opened often and made once
+            key = settings.sync_key or secrets.token_hex(32)
+            self.storage.create(_ABOUT, json.dumps({"syncKey": key}).encode())
         self._key = bytes.fromhex(json.loads(self.storage.read(_ABOUT))["syncKey"])
 
     def encoder(self, record: RecordType) -> Encoder:
