@@ -84,10 +84,8 @@ def _current(root: str, name: str) -> dict[str, str]:
     catalog, ledger = FileCatalog(storage), Ledger(storage)
     pointed = ((month, catalog.current(name, month)) for month in catalog.months(name))
     found = {month: location for month, location in pointed if location is not None}
-    for unit, record in ledger.latest(f"{MERGE}/{name}").items():
-        published = ledger.publication(record)
-        if published is not None:
-            found[unit.rpartition("/")[2]] = published.details["location"]
+    for unit, published in ledger.publications(ledger.latest(f"{MERGE}/{name}")).items():
+        found[unit.rpartition("/")[2]] = published.details["location"]
     return dict(sorted(found.items()))
 
 
@@ -163,9 +161,10 @@ def doctor(types: tuple[str, ...], engine: str, environment: str, out: Path, as_
     """
     from rich.console import Console
 
-    from jobs.merges.asking import engine_for, lake_asked
+    from jobs.merges.asking import lake_asked
     from jobs.merges.doctor import counts, document, print_reports
     from jobs.merges.doctor import doctor as examine
+    from jobs.merges.loading import engine_for
 
     settings, names = lake_asked(types, environment, out)
     with engine_for(settings, engine) as at_work:

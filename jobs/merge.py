@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.merges.asking import engine_for, engine_option, lake_options, types_option
+from jobs.merges.asking import engine_option, lake_options, types_option
 from jobs.options import Day, as_json_option, environment_option, out_option, with_options
 
 if TYPE_CHECKING:
@@ -200,6 +200,7 @@ def restore(
     import json
 
     from conf.load import load_environment
+    from jobs.merges.loading import engine_for
     from jobs.merges.restore import restore as put_back
 
     settings = load_environment(environment).with_out(out)
@@ -245,9 +246,10 @@ def clean(
 
     from rich.console import Console
 
-    from jobs.merges.asking import engine_for, lake_asked
+    from jobs.merges.asking import lake_asked
     from jobs.merges.clean import age, document, print_found
     from jobs.merges.clean import clean as remove
+    from jobs.merges.loading import engine_for
 
     settings, names = lake_asked(types, environment, out)
     kept = None if older_than is None else age(older_than)

@@ -26,7 +26,6 @@ from pipelines import tally
 from pipelines.balance import balance_document, check_balance
 from pipelines.context import RunContext
 from pipelines.errors import (
-    Fenced,
     InputMoved,
     ObjectNotFound,
     StoreBehind,
@@ -139,7 +138,7 @@ class Publisher:
         day = record.unit.rpartition("/")[2]
         folder = f"{self._to.context.program_id}/{day}"
         keep = {receipt.key for receipt in receipts}
-        self.lake.tidy(folder, keep, lambda: self._check_mine(record))
+        self.lake.tidy(folder, keep, lambda: self.ledger.check_last(record, "succeeded"))
         self._trigger(published)
         details = {
             "balance": published.details["balance"],
@@ -160,14 +159,6 @@ class Publisher:
             plan=published.plan,
             details=details,
         )
-
-    def _check_mine(self, record: Record) -> None:
-        """Raise ``Fenced`` when anything was written after ``record``."""
-        last = self.ledger.last(record.unit)
-        if last != record:
-            raise Fenced(
-                record.unit, "succeeded", f"'{last.event}' of run {last.run}" if last else "nothing"
-            )
 
     def _share_of_time(self, lease: Record) -> float:
         """Return a unit's share of the time since its wave was leased, in seconds."""

@@ -12,7 +12,6 @@ from jobs.options import as_json_option, environment_option, out_option, with_op
 
 if TYPE_CHECKING:
     from conf.environment import Environment
-    from pipelines.merging.engines import Engine
 
 
 types_option = click.option(
@@ -64,13 +63,3 @@ def lake_asked(
         record_type(name)
     settings = load_environment(environment).with_out(out)
     return settings, types_asked(types, environment, str(out))
-
-
-def engine_for(settings: Environment, name: str) -> Engine:
-    """Return what a catalog is asked through, if it needs any."""
-    from conf.environment import HiveCatalog
-    from pipelines.merging.engines import LocalEngine, SparkEngine
-
-    if name == "spark":
-        return SparkEngine(hive=isinstance(settings.catalog, HiveCatalog))
-    return LocalEngine(1)

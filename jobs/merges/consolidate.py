@@ -91,17 +91,18 @@ class _Month:
             raise NothingLeft(tuple(self.problems.values()))
         carried = carry(work.storage, made.carried, place)
         self._check(written, made)
+        balance = balance_of(written)
         details = {
             **about,
             "kind": work.rules.kind,
             "days": [asdict(day) for day in made.days if day.state == "merge"],
             "bad": self._bad(),
             "deferred": sorted(self._deferred(made)),
-            "balance": balance_of(written),
+            "balance": balance,
             "inputBytes": made.size,
             "moved": sum(each.moved for each in merged),
             "seconds": round(time.perf_counter() - started, 3),
-            "duplicates": balance_of(written)["deduplicated"],
+            "duplicates": balance["deduplicated"],
         }
         return work.publisher.publish(
             record, place, carried, written, tuple(self.problems.values()), details

@@ -10,7 +10,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from functools import cached_property
 from importlib.metadata import version
@@ -165,6 +165,11 @@ class MergeJob:
                 rules = replace(rules, most_files=max(0, rules.most_files - len(made.taken)))
         return found
 
+    @cached_property
+    def findings(self) -> dict[str, tuple[Partition, MergePlan]]:
+        """What is merged of the months asked for, looked up once: the plan is what is shown."""
+        return self.planned(self.months)
+
     def plan(self, request: Request, prices: PriceTable) -> ProgramPlan:  # noqa: ARG002
         """Say which months get a new generation, of what, and why."""
         units: list[PlannedUnit] = []
@@ -172,7 +177,7 @@ class MergeJob:
         used: dict[str, Input] = {}
         names = {month: self.context.unit_name(month) for month in self.months}
         latest = self._ledger.latest_of(names.values()) if names else {}
-        for month, (partition, made) in self.planned(self.months).items():
+        for month, (partition, made) in self.findings.items():
             last = latest.get(names[month])
             unfinished = last is not None and not last.completed
             if not made.makes and not unfinished:
@@ -286,7 +291,7 @@ class MergeJob:
         problems = getattr(error, "problems", ())
         details = {
             "transient": is_transient(error),
-            "problems": [{"key": p.key, "version": p.version, "what": p.what} for p in problems],
+            "problems": list(map(asdict, problems)),
         }
         try:
             publisher.fail(last, str(error), details)

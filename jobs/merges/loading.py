@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from conf.environment import HiveCatalog
+from conf.environment import Environment, HiveCatalog
 from conf.load import load_environment
 from jobs.backfill.plan import Request
 from jobs.backfill.planning import Loader
@@ -23,16 +23,21 @@ def merge_loader(request: Request) -> Loader:
 
     @cache
     def engine() -> Engine:
-        environment = load_environment(request.environment)
-        if MergeOptions.of(request.options).engine == "spark":
-            return SparkEngine(hive=isinstance(environment.catalog, HiveCatalog))
-        return LocalEngine(environment.merges.threads)
+        settings = load_environment(request.environment)
+        return engine_for(settings, MergeOptions.of(request.options).engine)
 
     @cache
     def load(record_type: str) -> Work:
         return MergeJob.load(record_type, request, engine())
 
     return load
+
+
+def engine_for(settings: Environment, name: str) -> Engine:
+    """Return the engine of this name, by which a Hive catalog is asked too."""
+    if name == "spark":
+        return SparkEngine(hive=isinstance(settings.catalog, HiveCatalog))
+    return LocalEngine(settings.merges.threads)
 
 
 def types_asked(named: tuple[str, ...], environment: str, out: str) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ Found = tuple[Partition, MergePlan]
 def print_merge_plan(jobs: Iterable[MergeJob], console: Console) -> None:
     """Print, for each record type, the days with what becomes of them, and the files to come."""
     for job in jobs:
-        months = job.planned(job.months)
+        months = job.findings
         console.print(_table(job, months))
         for month, found in months.items():
             for line in _lines(month, *found):
@@ -111,5 +111,5 @@ def plan_document(job: MergeJob) -> list[dict[str, Any]]:
             ],
             "strays": list(partition.strays),
         }
-        for month, (partition, made) in job.planned(job.months).items()
+        for month, (partition, made) in job.findings.items()
     ]

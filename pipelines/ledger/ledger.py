@@ -111,6 +111,17 @@ class Ledger:
         """Return the latest record of a unit; None where it has none."""
         return self.latest(unit).get(unit)
 
+    def check_last(self, record: Record, what: str) -> None:
+        """Check that nothing was written to a unit after ``record``.
+
+        Raises:
+            Fenced: something was; ``what`` is what could not be done.
+        """
+        last = self.last(record.unit)
+        if last != record:
+            found = f"'{last.event}' of run {last.run}" if last else "nothing"
+            raise Fenced(record.unit, what, found)
+
     def history(self, unit: str) -> tuple[Record, ...]:
         """Return all records of a unit in order."""
         keys = (found.key for found in self.storage.list(f"{_UNITS}/{unit}"))
@@ -154,6 +165,16 @@ class Ledger:
         return (
             record if record.event == "published" else self.record(record.unit, record.publication)
         )
+
+    def publications(self, latest: Mapping[str, Record]) -> dict[str, Record]:
+        """Return what says which output of each unit is visible: its latest record, if that does.
+
+        Else it is the ``published`` one. Units of which nothing is visible are left out.
+        """
+        visible = {unit: record for unit, record in latest.items() if record.publication}
+        says = {u: r for u, r in visible.items() if r.event in ("published", "succeeded")}
+        older = {u: self.key(u, r.publication or 0) for u, r in visible.items() if u not in says}
+        return {**says, **self.read(older)}
 
     def keep(self, kind: str, fingerprint: str, document: Mapping[str, Any]) -> None:
         """Keep what a fingerprint stands for, once: ``settings`` or ``code``."""

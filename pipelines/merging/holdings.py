@@ -129,27 +129,12 @@ class RunUnits:
         """Return those of ``wanted`` that belong to units."""
         new = [of for of in wanted if of in self._keys and of not in self._known]
         latest = self._ledger.read({u: k for of in new for u, k in self._keys[of].items()})
-        named = {unit: named_by(record) for unit, record in latest.items()}
-        older = {
-            unit: self._ledger.key(unit, record.publication)
-            for unit, record in latest.items()
-            if named[unit] is None and record.publication is not None
-        }
-        named |= {u: named_by(record) for u, record in self._ledger.read(older).items()}
+        visible = self._ledger.publications(latest)
+        named = {u: [f["key"] for f in r.details["fragments"]] for u, r in visible.items()}
         for of in new:
-            units = tuple(latest[unit] for unit in self._keys[of])
-            keys = (named[record.unit] or frozenset() for record in units)
-            self._known[of] = Folder(units, frozenset().union(*keys))
+            keys = frozenset(key for unit in self._keys[of] for key in named.get(unit, ()))
+            self._known[of] = Folder(tuple(latest[unit] for unit in self._keys[of]), keys)
         return {of: self._known[of] for of in wanted if of in self._known}
-
-
-def named_by(record: Record) -> frozenset[str] | None:
-    """Return the fragments that a record names; None for one that says nothing of them."""
-    if record.publication is None:
-        return frozenset()
-    if record.event not in ("published", "succeeded"):
-        return None
-    return frozenset(said["key"] for said in record.details["fragments"])
 
 
 def holdings(storage: Storage, ledger: Ledger, units: RunUnits, record_type: str) -> Holdings:

@@ -21,9 +21,6 @@ from __future__ import annotations
 MERGED, ARCHIVE, FRAGMENTS = "merged", "archive", "fragments"
 RECEIPTS, POINTERS = "receipts", "pointers"
 
-#: The table's partition column: a month like 2017-03.
-PARTITION = "month"
-
 
 def table(record_type: str) -> str:
     """Return where a record type's table is: all its generations lie below."""

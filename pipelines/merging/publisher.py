@@ -19,10 +19,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from pipelines.catalogs.catalog import Catalog, Pointer
-from pipelines.errors import Fenced
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.record import Event, Record
 from pipelines.merging.archive import archive
@@ -32,7 +32,7 @@ from pipelines.merging.generation import (
     remove_strays,
     write_receipts,
 )
-from pipelines.merging.parts import MergedFile, Problem
+from pipelines.merging.parts import Problem
 from pipelines.merging.receipts import read_receipt, sources_of
 from pipelines.storage import Storage
 
@@ -82,7 +82,9 @@ class MergePublisher:
         files = [file for file, _ in (*carried, *made)]
         new = write_receipts(self._storage, made, problems, about)
         old = write_receipts(self._storage, carried, (), about)
-        remove_strays(self._storage, place, files, lambda: self._check_mine(record))
+        remove_strays(
+            self._storage, place, files, lambda: self._ledger.check_last(record, "published")
+        )
         return self._ledger.go_on(
             record,
             "published",
@@ -95,7 +97,7 @@ class MergePublisher:
                 "files": len(files),
                 "records": sum(file.records for file in files),
                 "bytes": sum(file.size for file in files),
-                "problems": [_document(problem) for problem in problems],
+                "problems": list(map(asdict, problems)),
                 "fragments": [],
                 "changed": True,
             },
@@ -117,7 +119,7 @@ class MergePublisher:
         said = published.details
         _, record_type, month = record.unit.split("/")
         files = _files(said)
-        self._check_mine(record)
+        self._ledger.check_last(record, "published")
         self._catalog.switch(
             Pointer(record_type, month, said["generation"], said["location"], files)
         )
@@ -148,22 +150,11 @@ class MergePublisher:
     def close(self) -> None:
         """Do nothing: there is nothing to close."""
 
-    def _check_mine(self, record: Record) -> None:
-        """Raise ``Fenced`` when anything was written after ``record``."""
-        last = self._ledger.last(record.unit)
-        if last != record:
-            found = f"'{last.event}' of run {last.run}" if last else "nothing"
-            raise Fenced(record.unit, "published", found)
-
 
 def _files(said: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the keys of a generation's files, by its receipts."""
     names = (key.rpartition("/")[2].removesuffix(".json") for key in said["receipts"])
     return tuple(sorted(f"{said['location']}/{name}.avro" for name in names))
-
-
-def _document(problem: Problem) -> dict[str, Any]:
-    return {"key": problem.key, "version": problem.version, "what": problem.what}
 
 
 def balance_of(made: Sequence[File]) -> dict[str, Any]:
@@ -178,8 +169,3 @@ def balance_of(made: Sequence[File]) -> dict[str, Any]:
         "quarantined": 0,
         "rejected": [],
     }
-
-
-def named(files: Sequence[MergedFile]) -> list[str]:
-    """Return the names of files, sorted."""
-    return sorted(file.name for file in files)

@@ -111,13 +111,6 @@ def remove_all(
     expected = tuple(units)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for at in range(0, max(1, len(keys)), _BATCH):
-            _check(ledger, expected)
+            for record in expected:
+                ledger.check_last(record, "removal")
             list(pool.map(lambda key: storage.delete([key]), keys[at : at + _BATCH]))
-
-
-def _check(ledger: Ledger, expected: Iterable[Record]) -> None:
-    for record in expected:
-        last = ledger.last(record.unit)
-        if last != record:
-            found = f"'{last.event}' of run {last.run}" if last else "nothing"
-            raise Fenced(record.unit, "removal", found)

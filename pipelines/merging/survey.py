@@ -103,20 +103,14 @@ class _Counted:
             for unit, key in ledger.newest().items()
             if unit.rpartition("/")[2][:7] in months and not unit.startswith(f"{JOB}/")
         }
-        latest = ledger.read(newest)
-        older = {
-            unit: ledger.key(unit, record.publication)
-            for unit, record in latest.items()
-            if record.publication is not None and record.event not in ("published", "succeeded")
-        }
-        records = {**latest, **ledger.read(older)}
+        visible = ledger.publications(ledger.read(newest))
         #: Program and day of every unit, with what its publication says of its fragments.
         self.units: dict[tuple[str, str], dict[str, dict[str, Any]]] = defaultdict(dict)
-        for unit, record in records.items():
+        for unit in newest:
             _, program, day = unit.split("/")
             named = self.units[program, day]
-            if record.publication is not None:
-                named |= {f["key"]: f for f in record.details["fragments"]}
+            if unit in visible:
+                named |= {f["key"]: f for f in visible[unit].details["fragments"]}
 
     def said(self, program: str, day: str, key: str) -> dict[str, Any] | None:
         """Return what the ledger says of a fragment; None where it does not count."""
